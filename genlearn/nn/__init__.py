@@ -1,0 +1,1 @@
+"""Backbones: nets that know shapes, not models."""
