@@ -30,3 +30,11 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
     return f' Did you mean "{close[0]}"?' if close else ""
+
+
+class RunFailed(Exception):
+    """A training run came to grief: one line with the cause and a remedy. The command line exits 1."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """Training was stopped on purpose; the model holds the best weights so far and can be saved. The command line exits 130."""

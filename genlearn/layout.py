@@ -420,6 +420,16 @@ class Head:
         inner = below + above + torch.log(-torch.expm1(-2 * half))
         return torch.where(lowest, below, torch.where(highest, above, inner))
 
+    def without_absent(self) -> Head:
+        """Return the head given that no category is missing: what imputation draws from."""
+        head = Head.__new__(Head)
+        head.layout, head._parts = self.layout, dict(self._parts)
+        if (logits := head._parts.get("category")) is not None:
+            fields = [f for f in self.layout.fields if f.kind == "category"]
+            absent = torch.cat([torch.arange(f.levels) == (-1 if f.absent is None else f.absent) for f in fields])
+            head._parts["category"] = logits.masked_fill(absent.to(logits.device), -math.inf)
+        return head
+
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
         """Draw codes `(n, size)`, float64."""
         return self._fill(lambda kind, g: self._draw(kind, g, generator))

@@ -92,6 +92,7 @@ class Run:
 
 
 @typing.dataclass_transform(kw_only_default=True, eq_default=False)
+@dataclasses.dataclass(eq=False, kw_only=True, repr=False)
 class Model(BaseEstimator):
     """A generative model: `fit` records, `sample` new ones. Constructor keywords are the configuration, stored untouched.
 

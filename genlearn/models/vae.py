@@ -1,0 +1,173 @@
+r"""Variational autoencoder."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar, Literal, Self
+
+import torch
+from torch import Tensor, nn
+
+from ..codecs import Exactness, Given
+from ..engine import Batch, Neural, Turn
+from ..layout import Code, Head
+from ..model import Conditional, Encodes, How, Imputes, Scores
+from ..nn import Shape, convolves, decoder_for, encoder_for, with_label
+
+GIBBS_SWEEPS = 60
+CHUNK = 4096
+
+
+class VAE(Scores, Encodes, Imputes, Conditional, Neural):
+    r"""Variational autoencoder: a latent variable model \(p(x) = \int p(x \mid z)\, N(z; 0, I)\, dz\), trained by a bound.
+
+    An encoder \(q(z \mid x) = N(\mu(x), \sigma^2(x))\) and a decoder \(p(x \mid z)\) (the layout's head: Bernoulli, discretised
+    logistic, normal with learned variance, categorical) maximise, per record and in nats,
+
+    $$\mathrm{ELBO}(x) = E_{q(z \mid x)}[\log p(x \mid z)] - \beta\, \mathrm{KL}(q(z \mid x) \,\|\, N(0, I)).$$
+
+    `score` is the tighter importance-weighted bound
+    \(\log \frac1K \sum_k p(x \mid z_k)\, p(z_k) / q(z_k \mid x) \le \log p(x)\), with K = `samples`. With labels, encoder and
+    decoder take the label as a condition and `score` adds its log frequency.
+
+    Arguments:
+        latent: Number of latent dimensions.
+        net: `mlp`, `conv`, or `auto` (conv for images larger than 16x16, else mlp).
+        hidden: Sizes of the hidden layers of an mlp.
+        width: Channels of the first convolution of a conv net.
+        beta: Weight of the KL term; 1 is the bound.
+        warmup: Share of the training over which the KL weight rises from 0 to `beta`.
+        free_nats: KL per latent dimension (mean over a batch) that costs nothing.
+        samples: Importance samples of `score`.
+        output: `sample` draws records from p(x | z); `mean` returns its mean (sharper to look at, but not a draw from p).
+
+    References:
+        Auto-Encoding Variational Bayes (Kingma & Welling, 2014), https://arxiv.org/abs/1312.6114
+        Importance Weighted Autoencoders (Burda et al., 2016), https://arxiv.org/abs/1509.00519
+
+    Example:
+        >>> import numpy as np
+        >>> x = np.random.default_rng(0).normal(size=(256, 3))
+        >>> model = VAE(latent=2, steps=20, random_state=0).fit(x)
+        >>> model.sample(2, random_state=0).shape, model.encode(x).shape, model.kind_
+        ((2, 3), (256, 2), 'bound')
+    """
+
+    latent: int = 16
+    net: Literal["auto", "mlp", "conv"] = "auto"
+    hidden: tuple[int, ...] = (512,)
+    width: int = 32
+    beta: float = 1.0
+    warmup: float = 0.1
+    free_nats: float = 0.0
+    samples: int = 100
+    output: Literal["sample", "mean"] = "sample"
+
+    kind: ClassVar[Exactness] = "bound"
+
+    @classmethod
+    def examples(cls) -> list[Self]:
+        return [cls(latent=4, hidden=(64,), steps=300, batch=64, samples=20, random_state=0)]
+
+    # -- the model ---------------------------------------------------------------------------------------------------
+    def build(self) -> nn.Module:
+        layout, net = self.layout_, {"hidden": self.hidden, "width": self.width, "labels": self.layout_.labels}
+        encoder = encoder_for(self._image, layout.embed_size, 2 * self.latent, **net)
+        decoder = decoder_for(self._image, self.latent, layout.head_size, **net)
+        return nn.ModuleDict({"encoder": encoder, "decoder": decoder})
+
+    def turns(self, net: Any) -> list[Turn]:
+        return [Turn("elbo", net, lambda batch: self._loss(net, batch))]
+
+    def _loss(self, net: Any, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        mean, log_sd = self._posterior(net, batch.x, batch.y)
+        z = mean + torch.exp(log_sd) * batch.randn(self.latent)
+        nats = self._head(net, z, batch.y).log_prob(batch.x).mean()
+        kl = gaussian_kl(mean, log_sd).mean(0)
+        weight = self.beta * min(1.0, batch.progress / self.warmup) if self.warmup else self.beta
+        loss = weight * kl.clamp(min=self.free_nats).sum() - nats
+        return loss, {"nats": nats - kl.sum(), "kl": kl.sum()}
+
+    def _validation(self, net: Any, batch: Batch) -> tuple[str, float]:
+        mean, log_sd = self._posterior(net, batch.x, batch.y)
+        nats = torch.stack(
+            [
+                self._head(net, mean + torch.exp(log_sd) * batch.randn(self.latent), batch.y).log_prob(batch.x).mean()
+                for _ in range(4)
+            ]
+        ).mean()
+        return "nats", float(nats - gaussian_kl(mean, log_sd).sum(1).mean())
+
+    def _posterior(self, net: Any, x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
+        e = with_label(self.layout_.embed(x), y, self.layout_.labels, self._image)
+        mean, log_sd = net["encoder"](e).float().chunk(2, 1)
+        return mean, log_sd.clamp(-7, 5)
+
+    def _head(self, net: Any, z: Tensor, y: Tensor | None) -> Head:
+        return self.layout_.head(net["decoder"](with_label(z, y, self.layout_.labels)))
+
+    @property
+    def _image(self) -> Shape | None:
+        return self.layout_.image if convolves(self.net, self.layout_.image) else None
+
+    # -- the contract ------------------------------------------------------------------------------------------------
+    @property
+    def latents_(self) -> int:
+        """Number of latent dimensions."""
+        return self.latent
+
+    def _sample(self, n: int, rng: torch.Generator, given: Given | None) -> Code:
+        y = self._draw_labels(n, rng, given)
+        z = torch.randn(n, self.latent, generator=rng)
+        head = self._head(self.net_, z, y)
+        return Code(head.sample(rng) if self.output == "sample" else head.mean(), y)
+
+    def _log_prob(self, code: Code) -> Tensor:
+        noise = torch.randn(self.samples, self.latent, generator=self._rng("importance"))
+        rows = max(1, min(CHUNK, 2**22 // max(1, self.layout_.head_size)))
+        return torch.cat([self._bound(code[i : i + rows], noise) for i in range(0, len(code), rows)])
+
+    def _bound(self, code: Code, noise: Tensor) -> Tensor:
+        mean, log_sd = self._posterior(self.net_, code.x, code.y)
+        log_weights = []
+        for eps in noise:
+            z = mean + torch.exp(log_sd) * eps
+            log_ratio = (-0.5 * z.square() + 0.5 * eps.square() + log_sd).sum(1)  # log N(z; 0, I) - log q(z | x)
+            log_weights.append(self._head(self.net_, z, code.y).log_prob(code.x) + log_ratio)
+        return torch.logsumexp(torch.stack(log_weights), 0) - math.log(len(noise))
+
+    def _encode(self, code: Code) -> Tensor:
+        chunks = [code[i : i + CHUNK] for i in range(0, len(code), CHUNK)]
+        return torch.cat([self._posterior(self.net_, c.x, self._known_labels(c))[0] for c in chunks])
+
+    def _decode(self, z: Tensor, y: Tensor | None) -> Code:
+        return Code(self._head(self.net_, z, y).mean(), y)
+
+    def _impute(self, code: Code, how: How, rng: torch.Generator) -> Code:
+        """Pseudo-Gibbs: encode the completed record, draw z, draw the unknown part from p(x | z); repeat.
+
+        References:
+            Stochastic Backpropagation (Rezende et al., 2014, appendix F), https://arxiv.org/abs/1401.4082
+        """
+        assert code.mask is not None
+        y = self._known_labels(code)
+        x = code.x.to(torch.float64).masked_fill(~code.mask, math.nan)
+        for sweep in range(GIBBS_SWEEPS):
+            mean, log_sd = self._posterior(self.net_, x, y)
+            last = sweep == GIBBS_SWEEPS - 1
+            settle = last and how != "draw"
+            z = mean if settle else mean + torch.exp(log_sd) * torch.randn(mean.shape, generator=rng)
+            head = self._head(self.net_, z, y).without_absent()
+            filled = head.sample(rng) if how == "draw" and self.output == "sample" else head.mean()
+            x = torch.where(code.mask, code.x.to(torch.float64), filled)
+        return Code(x, y)
+
+
+def gaussian_kl(mean: Tensor, log_sd: Tensor) -> Tensor:
+    r"""Return \(\mathrm{KL}(N(\mu, \sigma^2) \,\|\, N(0, 1)) = \frac12(\mu^2 + \sigma^2 - 1) - \log\sigma\), nats, elementwise.
+
+    Example:
+        >>> float(gaussian_kl(torch.ones(1), torch.zeros(1)))
+        0.5
+    """
+    return 0.5 * (mean.square() + torch.exp(2 * log_sd) - 1) - log_sd

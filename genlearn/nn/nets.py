@@ -1,0 +1,200 @@
+"""Backbones: multilayer perceptrons and convolutional nets that halve or double the resolution, for any image size."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+Shape = tuple[int, int, int]
+
+
+def mlp(sizes: list[int], *, slope: float = 0.0, spectral: bool = False, linear_end: bool = True) -> nn.Sequential:
+    """Return a multilayer perceptron with the given layer sizes.
+
+    Arguments:
+        sizes: Input, hidden and output sizes.
+        slope: Negative slope of the rectifiers; 0 is ReLU.
+        spectral: Constrain every layer to spectral norm 1.
+        linear_end: End with a linear layer; else with a rectifier.
+
+    Example:
+        >>> mlp([3, 8, 2])(torch.zeros(5, 3)).shape
+        torch.Size([5, 2])
+    """
+    layers: list[nn.Module] = []
+    for a, b in itertools.pairwise(sizes):
+        linear = nn.Linear(a, b)
+        layers += [spectral_norm(linear) if spectral else linear, nn.LeakyReLU(slope) if slope else nn.ReLU()]
+    return nn.Sequential(*(layers[:-1] if linear_end else layers))
+
+
+def halvings(height: int, width: int) -> int:
+    """Return how often an image is halved: until its smaller side is about 4, at least once.
+
+    Example:
+        >>> halvings(32, 32), halvings(28, 28), halvings(8, 8)
+        (3, 3, 1)
+    """
+    return max(1, round(math.log2(max(4, min(height, width)) / 4)))
+
+
+def convolves(net: str, image: Shape | None) -> bool:
+    """Return whether a model with the setting `net` (`auto`, `mlp`, `conv`) convolves: `auto` does above 16x16 pixels."""
+    return image is not None and min(image[1:]) >= 4 and (net == "conv" or (net == "auto" and min(image[1:]) > 16))
+
+
+class ConvFeatures(nn.Module):
+    """Flat images to feature vectors: strided convolutions, each halving the resolution and doubling the channels.
+
+    Arguments:
+        shape: `(channels, height, width)`.
+        width: Channels after the first convolution.
+        normalize: Put group normalisation after every convolution but the first.
+        spectral: Constrain every layer to spectral norm 1.
+        slope: Negative slope of the leaky ReLU.
+
+    References:
+        DCGAN (Radford et al., 2016), https://arxiv.org/abs/1511.06434
+        Spectral normalisation (Miyato et al., 2018), https://arxiv.org/abs/1802.05957
+    """
+
+    def __init__(
+        self, shape: Shape, *, width: int = 32, normalize: bool = True, spectral: bool = False, slope: float = 0.2
+    ) -> None:
+        super().__init__()
+        self.shape = shape
+        channels, height, width_ = shape
+        layers: list[nn.Module] = []
+        for i in range(halvings(height, width_)):
+            after = width * 2**i
+            conv = nn.Conv2d(channels, after, 4, 2, 1)
+            layers.append(spectral_norm(conv) if spectral else conv)
+            if normalize and i > 0:
+                layers.append(_norm(after))
+            layers.append(nn.LeakyReLU(slope))
+            channels, height, width_ = after, height // 2, width_ // 2
+        self.layers = nn.Sequential(*layers)
+        self.size = channels * height * width_
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x.view(-1, *self.shape)).flatten(1)
+
+
+class ConvDecoder(nn.Module):
+    """Vectors to flat images: a linear map to a small grid, then transposed convolutions, each doubling the resolution.
+
+    Arguments:
+        latent: Size of the input vector.
+        shape: `(channels, height, width)` of the result; what is too large for it is cropped at the end.
+        width: Channels before the last convolution.
+    """
+
+    def __init__(self, latent: int, shape: Shape, *, width: int = 32) -> None:
+        super().__init__()
+        self.shape = shape
+        channels, height, width_ = shape
+        count = halvings(height, width_)
+        start = width * 2 ** (count - 1)
+        self.grid = (start, math.ceil(height / 2**count), math.ceil(width_ / 2**count))
+        layers: list[nn.Module] = [_norm(start), nn.ReLU()]
+        for i in reversed(range(count)):
+            after = width * 2 ** (i - 1) if i > 0 else channels
+            layers.append(nn.ConvTranspose2d(width * 2**i, after, 4, 2, 1))
+            if i > 0:
+                layers += [_norm(after), nn.ReLU()]
+        self.linear = nn.Linear(latent, math.prod(self.grid))
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, z: Tensor) -> Tensor:
+        grid = self.linear(z).view(-1, *self.grid)
+        return self.layers(grid)[:, :, : self.shape[1], : self.shape[2]].flatten(1)
+
+
+class Critic(nn.Module):
+    r"""A score per record, \(f(x, y) = w^\top \phi(x) + v_y^\top \phi(x) + b\): features, a linear layer, and a projection of labels.
+
+    Arguments:
+        features: Maps `(n, d)` to `(n, size)`.
+        size: Number of features.
+        labels: Number of labels; 0 for none.
+        spectral: Constrain the layers to spectral norm 1.
+
+    References:
+        cGANs with projection discriminator (Miyato & Koyama, 2018), https://arxiv.org/abs/1802.05637
+    """
+
+    def __init__(self, features: nn.Module, size: int, *, labels: int = 0, spectral: bool = False) -> None:
+        super().__init__()
+        constrain = spectral_norm if spectral else (lambda layer: layer)
+        self.features = features
+        self.out = constrain(nn.Linear(size, 1))
+        self.project = constrain(nn.Linear(labels, size, bias=False)) if labels else None
+        self.labels = labels
+
+    def forward(self, x: Tensor, y: Tensor | None) -> Tensor:
+        features = self.features(x)
+        score = self.out(features)[:, 0]
+        if self.project is not None:
+            score = score + (self.project(one_hot(y, self.labels)) * features).sum(1)
+        return score
+
+
+def one_hot(y: Tensor | None, labels: int) -> Tensor:
+    """Return `(n, labels)` float32 indicators; a zero row where the label is unknown (-1)."""
+    assert y is not None
+    return (y[:, None] == torch.arange(labels, device=y.device)).float()
+
+
+def with_label(x: Tensor, y: Tensor | None, labels: int, image: Shape | None = None) -> Tensor:
+    """Append one-hot labels to vectors, or as constant planes to flat images of shape `image`; nothing without labels."""
+    if not labels:
+        return x
+    label = one_hot(y, labels)
+    if image is not None:
+        label = label[:, :, None].expand(-1, -1, image[1] * image[2]).flatten(1)
+    return torch.cat([x, label], 1)
+
+
+def _norm(channels: int) -> nn.Module:
+    return nn.GroupNorm(math.gcd(channels, 8), channels)
+
+
+def features_for(
+    shape: Shape | None,
+    size: int,
+    *,
+    hidden: tuple[int, ...],
+    width: int,
+    normalize: bool = True,
+    spectral: bool = False,
+) -> tuple[nn.Module, int]:
+    """Return a feature net and its number of features: convolutions for a `shape`, else a perceptron over `size` values."""
+    if shape is not None:
+        net = ConvFeatures(shape, width=width, normalize=normalize, spectral=spectral)
+        return net, net.size
+    body = mlp([size, *hidden], slope=0.2, spectral=spectral, linear_end=False)
+    return body, hidden[-1]
+
+
+def encoder_for(
+    shape: Shape | None, size: int, out: int, *, hidden: tuple[int, ...], width: int, labels: int = 0
+) -> nn.Module:
+    """Return a net from records (with labels appended) to `out` numbers."""
+    if shape is None:
+        return mlp([size + labels, *hidden, out])
+    features = ConvFeatures((shape[0] + labels, *shape[1:]), width=width)
+    return nn.Sequential(features, nn.Linear(features.size, out))
+
+
+def decoder_for(
+    shape: Shape | None, latent: int, out: int, *, hidden: tuple[int, ...], width: int, labels: int = 0
+) -> nn.Module:
+    """Return a net from latent vectors (with labels appended) to `out` numbers: for images, some for every pixel."""
+    if shape is None:
+        return mlp([latent + labels, *reversed(hidden), out])
+    channels = out // (shape[1] * shape[2])
+    return ConvDecoder(latent + labels, (channels, *shape[1:]), width=width)
