@@ -1,0 +1,1 @@
+"""Benchmarks: peers side by side in one run. Data come from the folder named by GENLEARN_DATA."""

@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Make one peer's own virtual environment: benchmarks/peers/make.sh pythae
+set -euo pipefail
+cd "$(dirname "$0")"
+peer=${1:?usage: make.sh pythae}
+case $peer in
+  pythae) packages=(torch==2.13.0 "numpy<2.5" pythae==0.1.2) ;;
+  *) echo "no peer named $peer" >&2; exit 2 ;;
+esac
+python3 -m venv "$peer"
+"$peer/bin/python" -m pip install -q --disable-pip-version-check "${packages[@]}"
+"$peer/bin/python" -m pip freeze | grep -iE "^(torch|numpy|$peer)=="
