@@ -1,0 +1,128 @@
+"""What a person should know about their data before training: duplicates, constants, missing cells, outliers, counts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .records import Dataset, Records, fingerprint
+
+if TYPE_CHECKING:
+    from .columns import ColumnInfo
+
+NATURAL_REPEATS = 0.2  # above it, equal rows are no accident but what few columns with few levels give
+_OUTLIER = 20.0
+_NORMAL_MAD = 0.6745  # median absolute deviation of a standard normal
+
+
+def duplicate_notes(parts: dict[str, np.ndarray], dropped: int) -> list[str]:
+    """Say how many records occur more than once, and which later parts repeat training records.
+
+    Arguments:
+        parts: Content hashes by part, after dropping.
+        dropped: How many records were dropped before.
+    """
+    notes = [f"{dropped:,} repeated records were dropped."] if dropped else []
+    content = np.concatenate(list(parts.values()))
+    repeats = len(content) - len(np.unique(content))
+    if repeats > NATURAL_REPEATS * len(content):
+        return [
+            *notes,
+            f"{repeats / len(content):.0%} of the records repeat an earlier one (kept; --drop-duplicates drops them).",
+        ]
+    if repeats:
+        notes.append(f"{repeats:,} records repeat an earlier one (kept; --drop-duplicates drops them).")
+    for name in ("valid", "test"):
+        if shared := int(np.isin(parts[name], parts["train"]).sum()):
+            notes.append(f"{shared:,} of the {len(parts[name]):,} {name} records also occur in train.")
+    return notes
+
+
+def column_notes(records: Records) -> list[str]:
+    """Say which columns of a table are constant, identifiers, free text, or hold outliers."""
+    notes = []
+    columns = inferred(records)
+    for kind, said in (
+        ("constant", "constant and not learned"),
+        ("id", "identifiers and not learned"),
+        ("text", "free text and not learned"),
+    ):
+        names = [str(c.name) for c in columns.values() if c.type == kind]
+        if names:
+            notes.append(f"{_listed(names)} {'is' if len(names) == 1 else 'are'} {said}.")
+    far = {str(c.name): outliers(records, c.name) for c in columns.values() if c.type in ("real", "integer")}
+    if far := {name: count for name, count in far.items() if count}:
+        listed = _listed([f"{name} {count:,}" for name, count in far.items()])
+        notes.append(f"values more than {_OUTLIER:g} robust deviations from the median: {listed} (kept).")
+    return notes
+
+
+def outliers(records: Records, column: str) -> int:
+    r"""Return how many values have \(|x - \mathrm{median}| > 20 \cdot \mathrm{MAD} / 0.6745\); 0 where MAD is 0 (spikes)."""
+    values = records.x[column].to_numpy("float64", na_value=np.nan)
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return 0
+    distance = np.abs(values - np.median(values))
+    spread = np.median(distance) / _NORMAL_MAD
+    return int((distance > _OUTLIER * spread).sum()) if spread > 0 else 0
+
+
+def summarise(data: Dataset) -> str:
+    """Return one line: how many records of what shape, which label, and the sizes of the parts."""
+    parts = {name: data.part(name) for name in ("train", "valid", "test")}
+    total = sum(map(len, parts.values()))
+    sizes = " / ".join(f"{name} {len(part):,}" for name, part in parts.items())
+    what = _image_words(data.train, total) if data.modality == "image" else _table_words(data.train, total)
+    return f"{what} · {sizes} (split {data.split_id})"
+
+
+def _image_words(records: Records, total: int) -> str:
+    _, height, width, channels = records.x.shape
+    colour = "grey" if channels == 1 else "colour"
+    if records.options.get("levels") == 2:
+        colour = "black and white"
+    labels = ""
+    if records.y is not None:
+        labels = f", {len({str(v) for v in records.y if v == v}):,} labels"
+    return f"{total:,} image{'s' if total != 1 else ''} {height}x{width} {colour}{labels}"
+
+
+def _table_words(records: Records, total: int) -> str:
+    columns = inferred(records).values()
+    kinds = Counter(c.type for c in columns)
+    binary = sum(c.type == "integer" and c.n_distinct == 2 for c in columns)
+    groups = {
+        ("number", "numbers"): kinds["real"] + kinds["integer"] - binary,
+        ("binary", "binary"): binary,
+        ("category", "categories"): kinds["category"] + kinds["boolean"],
+        ("date", "dates"): kinds["date"],
+        ("identifier", "identifiers"): kinds["id"],
+        ("text", "texts"): kinds["text"],
+        ("constant", "constants"): kinds["constant"],
+    }
+    inside = ", ".join(f"{k:,} {many if k != 1 else one}" for (one, many), k in groups.items() if k)
+    width = records.x.shape[1]
+    target = f", target {records.target}" if records.target else ""
+    return f"{total:,} row{'s' if total != 1 else ''}, {width:,} column{'s' if width != 1 else ''} ({inside}){target}"
+
+
+def inferred(records: Records) -> dict[str, ColumnInfo]:
+    """Return what every column of a table is."""
+    from .columns import infer_columns
+
+    return infer_columns(records.x, records.options.get("types"), records.target)
+
+
+def repeated(records: Records) -> tuple[np.ndarray, np.ndarray]:
+    """Return the content hashes of records, and True where a record repeats an earlier one."""
+    content = fingerprint(records)
+    again = np.ones(len(content), dtype=bool)
+    again[np.unique(content, return_index=True)[1]] = False
+    return content, again
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")

@@ -1,0 +1,187 @@
+"""Image files of any mode and mixed sizes into one uint8 array `(n, height, width, channels)`."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import Problem
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+SUFFIXES = frozenset({
+    ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm", ".pnm",
+    ".tga", ".ico", ".avif",
+})  # fmt: skip
+_KEEP, _LARGEST = 128, 64
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """One image that has not been read yet: its path for people, and how to get its bytes."""
+
+    path: str
+    read: Callable[[], bytes]
+
+
+@dataclass
+class Picture:
+    """One decoded image, or why there is none.
+
+    Arguments:
+        height: Pixels, upright (after the camera's orientation mark).
+        width: Pixels, upright.
+        pixels: `(height, width, 3)` or, for grey images, `(height, width)` uint8; None for one too large to keep.
+        traits: What was changed: "alpha", "16-bit".
+        error: Why it cannot be read; empty if it can.
+    """
+
+    height: int = 0
+    width: int = 0
+    pixels: np.ndarray | None = None
+    traits: frozenset[str] = field(default_factory=frozenset)
+    error: str = ""
+
+
+def load_images(
+    files: Sequence[ImageFile], size: int | tuple[int, int] | None = None, where: str = "the source"
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Decode images to one size and one number of channels.
+
+    Images that all agree keep their size up to 128 pixels; else the common size is the median height and width, at most
+    64, and images are scaled and cropped at the centre. Transparency is laid on white, 16-bit grey is scaled to 8, and the
+    result has one channel if every image is grey.
+
+    Arguments:
+        files: What to read.
+        size: Height and width in pixels; one number for a square; None chooses.
+        where: Name of the source, for messages.
+
+    Returns:
+        `(n, height, width, channels)` uint8 with channels 1 or 3, the `(n,)` positions in `files` of the readable ones, and
+        notes.
+
+    Errors:
+        Problem: If none can be read.
+    """
+    pictures = _each(lambda f: _decode(f, None, _KEEP), files)
+    good = [i for i, p in enumerate(pictures) if not p.error]
+    if not good:
+        raise Problem(
+            f"none of the {len(files):,} images of {where} can be read ({files[0].path}: {pictures[0].error})."
+        )
+    notes = _unreadable(files, pictures)
+    heights, widths = (np.array([getattr(pictures[i], side) for i in good]) for side in ("height", "width"))
+    shape = _common_size(heights, widths) if size is None else _as_pair(size)
+    odd = [i for i, h, w in zip(good, heights, widths, strict=True) if (h, w) != shape or pictures[i].pixels is None]
+    again = _each(lambda i: _decode(files[i], shape, 0), odd)
+    for i, picture in zip(odd, again, strict=True):
+        pictures[i] = picture
+    if worse := [i for i in odd if pictures[i].error]:
+        notes += _unreadable([files[i] for i in worse], [pictures[i] for i in worse])
+        good = [i for i in good if not pictures[i].error]
+    if odd:
+        notes.append(
+            f"{len(odd):,} of {len(files):,} images resized to {shape[0]}x{shape[1]} "
+            f"(they are {_range(heights, widths)}; --size changes it)."
+        )
+    traits = [t for i in good for t in pictures[i].traits]
+    if alpha := traits.count("alpha"):
+        notes.append(f"{alpha:,} images with transparency were laid on white.")
+    if deep := traits.count("16-bit"):
+        notes.append(f"{deep:,} images with 16-bit values were scaled to 8 bits.")
+    return _stack([pictures[i].pixels for i in good], shape), np.array(good), notes
+
+
+def _each(work: Callable, items: Iterable) -> list[Picture]:
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        return list(pool.map(work, items))
+
+
+def _decode(file: ImageFile, shape: tuple[int, int] | None, keep: int) -> Picture:
+    """Read one image; scale it to `shape`, or, without one, keep pixels only if both sides are at most `keep`."""
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(io.BytesIO(file.read())) as image:
+            if shape is None and max(image.size) > keep:
+                width, height = image.size
+                turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+                return Picture(*((width, height) if turned else (height, width)))
+            if shape is not None and image.format == "JPEG":
+                image.draft(None, (2 * max(shape), 2 * max(shape)))  # decode at a fraction where the file allows it
+            upright = ImageOps.exif_transpose(image)
+            plain, traits = _plain(upright)
+            if shape is not None:
+                plain = ImageOps.fit(plain, (shape[1], shape[0]), Image.Resampling.LANCZOS)
+    except (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError) as e:
+        return Picture(error=str(e).split("<")[0].strip() or type(e).__name__)
+    pixels = np.asarray(plain)
+    if pixels.ndim == 3 and (pixels[..., :1] == pixels[..., 1:]).all():
+        pixels = pixels[..., 0]
+    return Picture(pixels.shape[0], pixels.shape[1], pixels, traits)
+
+
+def _plain(image: Image.Image) -> tuple[Image.Image, frozenset[str]]:
+    """Return the image in mode L or RGB, and what that changed."""
+    from PIL import Image
+
+    if image.mode.startswith("I") or image.mode == "F":
+        values = np.asarray(image, dtype=np.float64)
+        if image.mode == "F" and values.size and values.max() <= 1:
+            values = values * 65535
+        elif image.mode == "F" and values.max() <= 255:
+            values = values * 257
+        return Image.fromarray(np.clip(np.round(values / 257), 0, 255).astype(np.uint8)), frozenset({"16-bit"})
+    if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
+        layers = image.convert("RGBA")
+        if np.asarray(layers.getchannel("A")).min() < 255:
+            white = Image.new("RGBA", layers.size, "white")
+            return Image.alpha_composite(white, layers).convert("RGB"), frozenset({"alpha"})
+        image = layers
+    return image.convert("L" if image.mode in ("1", "L") else "RGB"), frozenset()
+
+
+def _common_size(heights: np.ndarray, widths: np.ndarray) -> tuple[int, int]:
+    height, width = float(np.median(heights)), float(np.median(widths))
+    same = (heights == heights[0]).all() and (widths == widths[0]).all()
+    largest = _KEEP if same else _LARGEST
+    shrink = min(1.0, (largest if max(height, width) <= largest else _LARGEST) / max(height, width))
+    return max(1, round(height * shrink)), max(1, round(width * shrink))
+
+
+def _as_pair(size: int | tuple[int, int]) -> tuple[int, int]:
+    pair = (size, size) if isinstance(size, int) else tuple(size)
+    if len(pair) != 2 or not all(isinstance(s, int) and 1 <= s <= 4096 for s in pair):
+        raise Problem(f"--size must be a number of pixels (32) or height and width, not {size!r}.")
+    return pair[0], pair[1]
+
+
+def _stack(pixels: Sequence[np.ndarray | None], shape: tuple[int, int]) -> np.ndarray:
+    channels = 3 if any(p is not None and p.ndim == 3 for p in pixels) else 1
+    x = np.empty((len(pixels), *shape, channels), dtype=np.uint8)
+    for row, p in zip(x, pixels, strict=True):
+        assert p is not None
+        row[:] = p if p.ndim == 3 else p[..., None]
+    return x
+
+
+def _unreadable(files: Sequence[ImageFile], pictures: Sequence[Picture]) -> list[str]:
+    bad = [f"{f.path} ({p.error})" for f, p in zip(files, pictures, strict=True) if p.error]
+    if not bad:
+        return []
+    rest = f" and {len(bad) - 3:,} more" if len(bad) > 3 else ""
+    return [f"{len(bad):,} unreadable images were left out: {', '.join(bad[:3])}{rest}."]
+
+
+def _range(heights: np.ndarray, widths: np.ndarray) -> str:
+    low, high = f"{heights.min()}x{widths.min()}", f"{heights.max()}x{widths.max()}"
+    return low if low == high else f"{low} to {high}"

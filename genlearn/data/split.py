@@ -1,0 +1,49 @@
+"""Splits: which record is learned from, chosen by or judged by; the same seed gives the same split on every machine."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+VALID_SHARE, TEST_SHARE = 0.1, 0.2
+_GOLDEN, _MASK = 0x9E3779B97F4A7C15, 2**64 - 1
+
+
+def assign(content: np.ndarray, *, valid: float = VALID_SHARE, test: float = TEST_SHARE, seed: int = 0) -> np.ndarray:
+    """Return `(n,)` part numbers (0 train, 1 valid, 2 test); records with equal content go to the same part.
+
+    Groups of equal records are ordered by a hash of their first position and the seed, then fill test, valid and train.
+    A group that does not fit into what is left of a part goes to the next one.
+
+    Arguments:
+        content: `(n,)` hashes: equal where records are equal.
+        valid: Share of the validation part.
+        test: Share of the test part.
+        seed: Another seed, another split.
+
+    Example:
+        >>> np.bincount(assign(np.arange(1797)))
+        array([1257,  180,  360])
+    """
+    n = len(content)
+    room_test = min(math.ceil(test * n - 1e-9), max(n - 1, 0))
+    room_valid = min(math.floor(valid * n + 0.5), max(n - 1 - room_test, 0))
+    _, first, group, size = np.unique(content, return_index=True, return_inverse=True, return_counts=True)
+    part_of_group = np.zeros(len(size), dtype=np.int64)
+    for g in np.argsort(_hash(first, seed), kind="stable"):
+        if size[g] <= room_test:
+            part_of_group[g], room_test = 2, room_test - size[g]
+        elif size[g] <= room_valid:
+            part_of_group[g], room_valid = 1, room_valid - size[g]
+        elif room_test == room_valid == 0:
+            break
+    return part_of_group[group]
+
+
+def _hash(position: np.ndarray, seed: int) -> np.ndarray:
+    """Return `(n,)` uint64 hashes of positions: the finaliser of splitmix64, https://doi.org/10.1145/2714064.2660195"""
+    z = position.astype(np.uint64) + np.uint64((seed + 1) * _GOLDEN & _MASK)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        z = (z ^ (z >> np.uint64(shift))) * np.uint64(factor)
+    return z ^ (z >> np.uint64(31))
