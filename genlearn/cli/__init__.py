@@ -42,9 +42,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         complain("interrupted")
         return 130
-    except BrokenPipeError:  # the reader of a pipe has had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 0
     except _Refusal as e:
         complain(_usage(e, args))
         return 2

@@ -149,12 +149,12 @@ def evaluate(
 def _judged_data(opened: OpenRun, source: str | None, split: str | None, options: dict[str, Any]) -> Dataset:
     """Return the run's data; its test part replaced by a source that was given beside it."""
     if source is None:
-        data = opened.data(None, options)
+        data = opened.data(options)
         return replace(data, test=data.part(split)) if split else data
+    if "source" not in opened.facts.get("data", {}):
+        return opened.other(source, options)
     records, what = opened.records(source, split, options)
-    if "source" in opened.facts.get("data", {}):
-        return replace(opened.data(None, {}), test=records, name=what)
-    return opened.data(source, options)
+    return replace(opened.data({}), test=records, name=what)
 
 
 def _rows(opened: OpenRun, data: Dataset, seed: int) -> tuple[Row, Row]:

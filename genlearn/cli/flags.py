@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import os
 import re
 import typing
 from collections.abc import Callable, Mapping
@@ -15,9 +16,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
-from typer import Option
+from typer import Exit, Option
 
 from ..errors import Problem
+from .console import complain
 
 if TYPE_CHECKING:
     from ..model import Setting
@@ -132,7 +134,14 @@ def command(function: Callable[..., Any], settings: Mapping[str, Setting] | None
         if "settings" in hints:
             given = {name: values.pop(_PREFIX + name, None) for name in settings or ()}
             values["settings"] = {name: value for name, value in given.items() if value is not None}
-        return function(**values)
+        try:
+            return function(**values)
+        except KeyboardInterrupt:
+            complain("interrupted")
+            raise Exit(130) from None
+        except BrokenPipeError:  # the reader of a pipe has had enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            raise Exit(0) from None
 
     run.__name__, run.__doc__ = function.__name__, function.__doc__
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]

@@ -157,10 +157,20 @@ def _liveliest(opened: OpenRun, options: dict[str, Any]) -> list[int]:
     latent = int(opened.model.latents_)
     if "data" not in opened.facts:
         return list(range(min(latent, TRAVERSED)))
-    part = opened.data(None, options).test
+    part = opened.data(options).test
     spread = np.var(opened.model.encode(part.take(slice(0, 1000))), axis=0)
     return [int(d) for d in np.argsort(-spread, kind="stable")[:TRAVERSED]]
 
 
 def deliver(opened: OpenRun, records: Any, shared: Shared, name: str, columns: int | None = None) -> None:
     """Give records back: to `--out`, else a picture in the run folder or a table on stdout."""
+    from . import files
+
+    out = shared.out or (str(opened.path / f"{name}.png") if opened.modality == "image" else None)
+    if out is None:
+        files.emit(records, as_json=shared.as_json)
+        return
+    path = files.write_records(records, out, columns=columns)
+    note(f"wrote {path} ({files.describe(records)})", quiet=shared.quiet)
+    if shared.as_json:
+        say(_json({"out": str(path), "n": len(records)}))

@@ -93,14 +93,18 @@ def stretched(model: Any, x: np.ndarray) -> np.ndarray:
     """Map grey levels 0..255 of a picture to the levels that the model knows, if they go beyond them."""
     import numpy as np
 
-    top = model.codec_.top
-    if top == 255 or int(x.max(initial=0)) <= top:
-        return x
-    return np.round(x * (top / 255.0)).astype(np.uint8)
+    codec = model.codec_
+    if codec.pair is not None:
+        low, high = codec.pair
+        if ((x == low) | (x == high)).all():
+            return x
+        return np.where(x > (0 if int(x.max(initial=0)) <= 1 else 127), high, low).astype(np.uint8)
+    top = codec.levels - 1
+    return x if int(x.max(initial=0)) <= top else np.round(x * (top / 255.0)).astype(np.uint8)
 
 
 def _image_options(model: Any) -> dict[str, Any]:
-    return {"levels": model.codec_.levels}
+    return {**model.codec_.options, "levels": model.codec_.levels}
 
 
 def joined(parts: Sequence[Records]) -> Records:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Problem, did_you_mean
+from .console import note
 
 if TYPE_CHECKING:
     from ..data.records import Dataset, Records
     from ..model import Model
 
 RUN_FILE = "run.json"
-_OF_COLUMNS = ("types", "scale", "target", "label", "modality", "header")
+_OF_SPLITS = ("valid", "test", "drop_duplicates", "seed")
 
 
 @dataclass(frozen=True)
@@ -41,17 +42,19 @@ class OpenRun:
         """The modality of the model's records."""
         return self.model.codec_.modality
 
-    def data(self, source: str | None, options: Mapping[str, Any]) -> Dataset:
-        """Read a source as this run's data was read, or without one the run's own data; `options` go before."""
+    def data(self, options: Mapping[str, Any]) -> Dataset:
+        """Read the run's own data as it was read for the fit; `options` go before."""
         about = self.facts.get("data", {})
-        if source is None:
-            if "source" not in about:
-                raise Problem(f"{self.path} does not say which data it was fitted to. Name a source after it.")
-            return read(about["source"], {**about["reading"], **options})
-        known = {k: v for k, v in about.get("reading", {}).items() if k in _OF_COLUMNS}
-        if self.modality == "image":
-            known = {"size": self.model.layout_.image[1:], **known}
-        return read(source, {"modality": self.modality, **known, **options})
+        if "source" not in about:
+            raise Problem(f"{self.path} does not say which data it was fitted to. Name a source after it.")
+        data = read(about["source"], {**about["reading"], **options})
+        if not options and data.split_id != about["split"]:
+            note(f"{about['source']} changed since the fit: its split was {about['split']}, now it is {data.split_id}")
+        return data
+
+    def other(self, source: str, options: Mapping[str, Any]) -> Dataset:
+        """Read another source, with a split, in the form of this run's data."""
+        return read(source, {**self._reading(), **options})
 
     def records(self, source: str | None, split: str | None, options: Mapping[str, Any]) -> tuple[Records, str]:
         """Return records to work on, in the order of the source, and words that say which.
@@ -59,16 +62,32 @@ class OpenRun:
         Without a source: a part of the run's data, test by default. With one: all of its records, unless `split` is asked for
         or the source brings its own test part.
         """
-        from ..data import whole
+        from ..data import read_all
         from .picks import fitting
 
         if source is None:
-            data = self.data(None, options)
+            data = self.data(options)
             return data.part(split or "test"), f"{data.name} {split or 'test'}"
-        data = self.data(source, options)
-        if split or data.brought_split:
-            return fitting(self.model, data.part(split or "test")), f"{data.name} {split or 'test'}"
-        return fitting(self.model, whole(source, data)), data.name
+        if split is None and not _brings_test(source, options.get("modality", self.modality)):
+            usable = {k: v for k, v in {**self._reading(), **options}.items() if k not in _OF_SPLITS}
+            return fitting(self.model, read_all(source, **usable)), source
+        data = self.other(source, options)
+        return fitting(self.model, data.part(split or "test")), f"{data.name} {split or 'test'}"
+
+    def _reading(self) -> dict[str, Any]:
+        """Return how other sources are read. Types and scales are the codec's by now, and a label column may be absent."""
+        known = self.facts.get("data", {}).get("reading", {})
+        kept = {k: known[k] for k in ("header", "label") if k in known and (k != "label" or self.modality == "image")}
+        if self.modality == "image":
+            kept["size"] = tuple(self.model.layout_.image[1:])
+        return {"modality": self.modality, **kept}
+
+
+def _brings_test(source: str, modality: Any) -> bool:
+    from ..data.sources import locate
+
+    found = locate(source, modality)
+    return "test" in {*found.parts, *found.records}
 
 
 def open_run(folder: str) -> OpenRun:
@@ -161,4 +180,4 @@ def with_samples(run: OpenRun, samples: int | None) -> OpenRun:
     if samples < 1:
         raise Problem(f"--samples must be at least 1, not {samples}.")
     run.model.set_params(samples=samples)
-    return replace(run)
+    return run

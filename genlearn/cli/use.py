@@ -68,7 +68,7 @@ def score(
 
     _require(records, what)
     result = nats(model.log_prob(records))
-    found = {"run": str(opened.path), "model": opened.name, "data": what, "nats": result.to_json()}
+    found: dict[str, Any] = {"run": str(opened.path), "model": opened.name, "data": what, "nats": result.to_json()}
     found |= {"nll": None if result.value is None else -result.value, "kind": model.kind_}
     found |= {"measure": model.layout_.measure, "samples": getattr(model, "samples", None)}
     if opened.modality == "image":
