@@ -8,10 +8,10 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOMES = {
-    "read": "data", "Dataset": "data", "Records": "data", "compare": "compare", "Board": "compare",
+    "read": "data", "Dataset": "data", "Records": "data", "Board": "compare",
     "Problem": "errors", "Model": "model", "check_model": "testing",
 }  # fmt: skip
-__all__ = ["__version__", "load", *_HOMES]
+__all__ = ["__version__", "compare", "load", *_HOMES]
 
 
 def load(path: Any) -> Any:
@@ -24,6 +24,6 @@ def load(path: Any) -> Any:
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
-    if name in ("models", "metrics", "data", "codecs", "engine", "layout", "report", "testing"):
+    if name in ("compare", "models", "metrics", "data", "codecs", "engine", "layout", "report", "testing"):
         return importlib.import_module(f".{name}", __name__)
     raise AttributeError(f"module 'genlearn' has no attribute {name!r}")

@@ -1,0 +1,112 @@
+"""What a report shows of a model besides numbers: records, their nearest training records, reconstructions, distributions.
+
+Images become PNG files in the model's folder; table rows and distributions become part of the stored row, so that a report
+can be rebuilt from the run folder alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..data.records import Dataset, Records
+from ..metrics import Copies, Judgement
+from ..model import Conditional, Encodes, Model
+from .pictures import grid as lay_out
+from .pictures import pixels, rows_of, save_picture, save_reconstructions, save_records, stacked
+from .rows import Trial
+from .sketch import sketch
+
+SHOWN_ROWS = 8
+STRIPS, STEPS = 4, 9
+MOST_LABELS = 12
+
+
+def copy_test(copies: Copies) -> dict[str, Any]:
+    """Return the outcome of a copy test without its pairs, ready for JSON."""
+    return {k: v for k, v in copies.to_json().items() if k != "pairs"}
+
+
+def show_real(trial: Trial, data: Dataset, home: Path) -> None:
+    """Keep test records to look at, and the distributions of their columns."""
+    if data.modality == "image":
+        save_records(data.test, home / "samples")
+        return
+    trial.exhibits = {"columns": list(data.test.x.columns), "samples": rows_of(data.test, slice(0, SHOWN_ROWS))}
+    trial.columns = {"sketch": sketch(data, data.test)}
+
+
+def show(trial: Trial, model: Model, data: Dataset, fake: Records, judgement: Judgement, home: Path) -> None:
+    """Keep what there is to look at: samples, nearest training records, reconstructions, strips, distributions.
+
+    Arguments:
+        trial: Receives table rows and distributions.
+        model: The fitted model.
+        data: The records in three parts; nothing of the test part but its first records is shown.
+        fake: The records that were judged.
+        judgement: What the yardstick said about them.
+        home: Folder for pictures.
+    """
+    save_records(fake, home / "samples")
+    pairs = judgement.copies.pairs if judgement.copies else ()
+    made, kept = [i for i, _, _ in pairs], [j for _, j, _ in pairs]
+    if data.modality == "image":
+        if pairs:
+            save_picture(stacked(pixels(fake.take(made)), pixels(data.train.take(kept))), home / "nearest.png")
+        _show_images(model, data, home)
+        return
+    trial.exhibits = {"columns": list(fake.x.columns), "samples": rows_of(fake, slice(0, SHOWN_ROWS))}
+    if pairs:
+        trial.exhibits["nearest"] = {
+            "made": rows_of(fake, made), "kept": rows_of(data.train, kept), "distance": [float(d) for _, _, d in pairs]
+        }  # fmt: skip
+    trial.columns = {"sketch": sketch(data, fake), **(judgement.columns.to_json() if judgement.columns else {})}
+    if isinstance(model, Encodes):
+        some = data.test.take(slice(0, 4))
+        made = model.reconstruct_records(some)
+        trial.exhibits["reconstructions"] = {"kept": rows_of(some, slice(0, 4)), "made": rows_of(made, slice(0, 4))}
+        if len(data.test) > 1:
+            way = model.interpolate(data.test.take([0]), data.test.take([1]), 5)
+            between = _like(fake, way)
+            rows = rows_of(between, slice(0, 5))
+            trial.exhibits["interpolation"] = {"columns": list(between.x.columns), "rows": rows}
+
+
+def _show_images(model: Model, data: Dataset, home: Path) -> None:
+    if isinstance(model, Conditional) and (labels := _labels(data.train)):
+        drawn = [pixels(model.draw(6, given={str(data.target): label}, random_state=0)) for label in labels]
+        rows = np.stack(drawn, 1).reshape(-1, *drawn[0].shape[1:])
+        save_picture(lay_out(rows, columns=len(labels)), home / "labels.png")
+    if isinstance(model, Encodes):
+        save_reconstructions(model, data.test.take(slice(0, SHOWN_ROWS)), home / "reconstructions.png")
+        ends = min(STRIPS, len(data.test) // 2)
+        if ends:
+            strips = [
+                pixels(_like(data.test, model.interpolate(data.test.take([2 * i]), data.test.take([2 * i + 1]), STEPS)))
+                for i in range(ends)
+            ]
+            save_picture(lay_out(np.concatenate(strips), columns=STEPS), home / "interpolation.png")
+
+
+def _like(records: Records, x: Any) -> Records:
+    """Return records of the same kind with other contents."""
+    if records.modality == "image" and x.ndim == 3:
+        x = x[..., None]
+    if records.modality == "table" and not hasattr(x, "columns"):
+        import pandas as pd
+
+        complete = x.shape[1] == records.x.shape[1]
+        x = pd.DataFrame(x, columns=[c for c in records.x.columns if complete or c != records.target])
+    return replace(records, x=x, y=None)
+
+
+def _labels(records: Records) -> list[Any]:
+    """Return the labels in order, if they are few enough to be laid out side by side."""
+    if records.labels is None or records.target is None:
+        return []
+    known = {label for label in records.labels if label == label and label is not None}
+    found = sorted(known, key=lambda v: (str(type(v)), v))
+    return found if len(found) <= MOST_LABELS else []
