@@ -1,0 +1,265 @@
+r"""Expectation-maximisation for Gaussian components: statistics of one pass over the records, and the update they give.
+
+A pass visits the records grouped by which numbers they show. For each group `begin(columns)`, for each chunk `density(x)` and
+`add(r)` with the responsibilities, then `end()`; `update()` closes the pass. The posterior mode under a conjugate prior is
+sought: \(\nu\) pseudo-records with covariance \(B\) stand beside the records of every component, so that a component with few
+records shrinks towards \(B\) instead of collapsing.
+
+References:
+    Maximum Likelihood from Incomplete Data via the EM Algorithm (Dempster et al., 1977), https://www.jstor.org/stable/2984875
+    Bayesian Regularization for Normal Mixture Estimation (Fraley & Raftery, 2007), https://doi.org/10.1007/s00357-007-0004-5
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ._normals import Dense, Factored, features
+
+FLOOR = 1e-9  # smallest variance of a standardised column, when no prior holds it up
+NARROW = 40  # up to this many columns all pairs of products in one matrix product beat one product per component
+
+
+class DenseEM:
+    """Statistics for full (or tied) covariance matrices, with missing numbers replaced by their conditional moments.
+
+    Arguments:
+        strength: Pseudo-records of the prior, for every component.
+        tied: One matrix for all components.
+    """
+
+    target: Tensor | None = None
+
+    def __init__(self, strength: float, tied: bool = False) -> None:
+        self.strength, self.tied = strength, tied
+
+    def centre_prior(self, weights: Tensor, normals: Dense) -> None:
+        """Centre the prior between the clusters' pooled covariance and an even cut of the whole into `K` parts."""
+        pooled = torch.einsum("k,kij->ij", weights, normals.cov)
+        self.target = 0.5 * pooled + 0.5 * _even_cut(normals.mean) * torch.eye(len(pooled), dtype=pooled.dtype)
+
+    def open(self, normals: Dense) -> None:
+        """Start a pass."""
+        k, d = normals.mean.shape
+        self.normals = normals
+        self.total = torch.zeros(k, dtype=torch.float64)
+        self.first = torch.zeros(k, d, dtype=torch.float64)
+        self.second = torch.zeros(k, d, d, dtype=torch.float64)
+
+    def begin(self, columns: Tensor, dtype: torch.dtype) -> None:
+        """Start a group of records that show `columns`."""
+        k, d = self.normals.mean.shape
+        self.columns, self.rest = columns, _others(columns, d)
+        part = self.normals.at(columns) if len(self.rest) else self.normals
+        o = len(columns)
+        if o <= NARROW:
+            self.weights = part.quadratic().to(dtype)
+            self.sums = torch.zeros(k, len(self.weights), dtype=torch.float64)
+        else:
+            self.part = Dense(part.mean.to(dtype), part.cov.to(dtype))
+            self.sums = torch.zeros(k, o * o + o + 1, dtype=torch.float64)
+
+    def density(self, x: Tensor) -> Tensor:
+        """Return `(n, K)` log densities of a chunk."""
+        if x.shape[1] <= NARROW:
+            self.chunk = features(x)
+            return self.chunk @ self.weights
+        self.chunk = x
+        return self.part.log_prob(x)
+
+    def add(self, r: Tensor) -> None:
+        """Add the last chunk with responsibilities `(n, K)`."""
+        if len(self.columns) <= NARROW:
+            self.sums += (r.T @ self.chunk).double()
+            return
+        x, o = self.chunk, len(self.columns)
+        for k in range(r.shape[1]):
+            self.sums[k, : o * o] += ((x * r[:, k : k + 1]).T @ x).double().flatten()
+        self.sums[:, o * o : -1] += (r.T @ x).double()
+        self.sums[:, -1] += r.sum(0).double()
+
+    def end(self) -> None:
+        """Close a group: add its moments, with those of the numbers it does not show, given what it shows."""
+        n, s, ss = self._moments()
+        o, u = self.columns, self.rest
+        self.total += n
+        self.first[:, o] += s
+        self.second[:, o[:, None], o] += ss
+        if not len(u):
+            return
+        slope, c, cov = (t.double() for t in self.normals.regression(o, u))
+        along = (slope @ s[:, :, None])[:, :, 0]
+        cross = c[:, :, None] * s[:, None] + slope @ ss
+        between = n[:, None, None] * (c[:, :, None] * c[:, None] + cov) + slope @ ss @ slope.transpose(1, 2)
+        both = c[:, :, None] * along[:, None]
+        self.first[:, u] += n[:, None] * c + along
+        self.second[:, u[:, None], o] += cross
+        self.second[:, o[:, None], u] += cross.transpose(1, 2)
+        self.second[:, u[:, None], u] += between + both + both.transpose(1, 2)
+
+    def _moments(self) -> tuple[Tensor, Tensor, Tensor]:
+        o, sums = len(self.columns), self.sums
+        if o > NARROW:
+            return sums[:, -1], sums[:, o * o : -1], sums[:, : o * o].view(-1, o, o)
+        i, j = torch.triu_indices(o, o)
+        ss = torch.zeros(len(sums), o, o, dtype=torch.float64)
+        ss[:, i, j] = ss[:, j, i] = sums[:, : len(i)]
+        return sums[:, -1], sums[:, len(i) : -1], ss
+
+    def update(self) -> Dense:
+        """Return the components that maximise the expected log posterior."""
+        n = self.total.clamp_min(1e-12)
+        mean = self.first / n[:, None]
+        scatter = self.second - self.total[:, None, None] * mean[:, :, None] * mean[:, None]
+        if self.tied:
+            scatter, n = scatter.sum(0, keepdim=True), n.sum(0, keepdim=True)
+        if self.target is not None:
+            scatter, n = scatter + self.strength * self.target, n + self.strength
+        cov = scatter / n[:, None, None]
+        cov.diagonal(dim1=1, dim2=2).add_(FLOOR)
+        cov = 0.5 * (cov + cov.transpose(1, 2))
+        return Dense(mean, cov.expand(len(mean), -1, -1).contiguous() if self.tied else cov)
+
+    def penalty(self, normals: Dense) -> float:
+        """Return the log prior of the components up to a constant, nats."""
+        if not self.strength or self.target is None:
+            return 0.0
+        cov = normals.cov[:1] if self.tied else normals.cov
+        trace = torch.linalg.solve(cov, self.target.expand_as(cov)).diagonal(dim1=1, dim2=2).sum()
+        return float(-0.5 * self.strength * (torch.logdet(cov).sum() + trace))
+
+
+class FactoredEM:
+    r"""Statistics for factored covariances: mean and factors by weighted least squares on the latent moments.
+
+    A missing number leaves its own column's regression alone, so no value is imputed.
+
+    Arguments:
+        strength: Pseudo-records of the prior, for every component.
+        complete: No record misses a number: all columns share one normal matrix.
+        spherical: One variance for all columns of a component.
+    """
+
+    target: Tensor | None = None
+
+    def __init__(self, strength: float, complete: bool = True, spherical: bool = False) -> None:
+        self.strength, self.complete, self.spherical = strength, complete, spherical
+
+    def centre_prior(self, weights: Tensor, normals: Factored) -> None:
+        """Centre the prior between the clusters' pooled variances and an even cut of the whole into `K` parts."""
+        self.target = 0.5 * weights @ normals.noise + 0.5 * _even_cut(normals.mean)
+
+    def open(self, normals: Factored) -> None:
+        """Start a pass."""
+        (k, d), q = normals.mean.shape, normals.rank
+        self.normals = normals
+        self.total = torch.zeros(k, dtype=torch.float64)
+        self.shown = torch.zeros(k, d, dtype=torch.float64)
+        self.gram = torch.zeros(k, 1 if self.complete else d, q + 1, q + 1, dtype=torch.float64)
+        self.cross = torch.zeros(k, d, q + 1, dtype=torch.float64)
+        self.square = torch.zeros(k, d, dtype=torch.float64)
+
+    def begin(self, columns: Tensor, dtype: torch.dtype) -> None:
+        """Start a group of records that show `columns`."""
+        part = self.normals if self.complete else self.normals.at(columns)
+        self.part = Factored(part.mean.to(dtype), part.factors.to(dtype), part.noise.to(dtype))
+        self.columns = columns
+        k, q = len(part.mean), part.rank
+        self.group = [
+            torch.zeros(k, dtype=torch.float64),
+            torch.zeros(k, q + 1, q + 1, dtype=torch.float64),
+            torch.zeros(k, len(columns), q + 1, dtype=torch.float64),
+            torch.zeros(k, len(columns), dtype=torch.float64),
+        ]
+
+    def density(self, x: Tensor) -> Tensor:
+        """Return `(n, K)` log densities of a chunk."""
+        self.chunk, self.projected = x, self.part.project(x)
+        return self.part.log_prob(x, self.projected)
+
+    def add(self, r: Tensor) -> None:
+        """Add the last chunk with responsibilities `(n, K)`."""
+        x, (n, k) = self.chunk, r.shape
+        z = self.part.latents(x, self.projected)
+        z = torch.cat([z, torch.ones(k, n, 1, dtype=z.dtype)], 2)
+        weighted = z * r.T[:, :, None]
+        total, gram, cross, square = self.group
+        total += r.sum(0).double()
+        gram += (weighted.transpose(1, 2) @ z).double()
+        sides = x.T @ weighted.permute(1, 0, 2).reshape(n, -1)
+        cross += sides.view(x.shape[1], k, -1).permute(1, 0, 2).double()
+        square += (r.T @ x.square()).double()
+
+    def end(self) -> None:
+        """Close a group."""
+        total, gram, cross, square = self.group
+        q, o = self.part.rank, self.columns
+        gram[:, :q, :q] += total[:, None, None] * self.part.latent_cov.double()
+        self.total += total
+        self.shown[:, o] += total[:, None]
+        self.gram[:, torch.zeros(1, dtype=torch.long) if self.complete else o] += gram[:, None]
+        self.cross[:, o] += cross
+        self.square[:, o] += square
+
+    def update(self) -> Factored:
+        """Return the components that maximise the expected log posterior."""
+        gram = self.gram + 1e-10 * torch.eye(self.gram.shape[-1], dtype=torch.float64)
+        if self.complete:
+            loadings = torch.linalg.solve(gram[:, 0], self.cross.transpose(1, 2)).transpose(1, 2)
+        else:
+            loadings = torch.linalg.solve(gram, self.cross[:, :, :, None])[:, :, :, 0]
+        left = (self.square - (loadings * self.cross).sum(2)).clamp_min(0)
+        count = self.shown
+        if self.target is not None:
+            left, count = left + self.strength * self.target, count + self.strength
+        if self.spherical:
+            left, count = left.sum(1, keepdim=True), count.sum(1, keepdim=True)
+        noise = (left / count.clamp_min(1e-12)).clamp_min(FLOOR).expand_as(self.square)
+        return Factored(loadings[:, :, -1].contiguous(), loadings[:, :, :-1].contiguous(), noise.contiguous())
+
+    def penalty(self, normals: Factored) -> float:
+        """Return the log prior of the components up to a constant, nats."""
+        if self.target is None:
+            return 0.0
+        return float(-0.5 * self.strength * (normals.noise.log() + self.target / normals.noise).sum())
+
+
+Statistics = DenseEM | FactoredEM
+
+
+def _even_cut(mean: Tensor) -> float:
+    r"""Return the variance of a standardised column when space is cut into `K` equal parts, \(K^{-2/d}\)."""
+    k, d = mean.shape
+    return k ** (-2 / d) if d else 1.0
+
+
+def _others(columns: Tensor, d: int) -> Tensor:
+    rest = torch.ones(d, dtype=torch.bool)
+    rest[columns] = False
+    return torch.nonzero(rest)[:, 0]
+
+
+def clusters(x: Tensor, k: int, rng: torch.Generator, passes: int = 10) -> Tensor:
+    """Return `(k, d)` centres by k-means++ and a few passes of Lloyd's algorithm.
+
+    References:
+        k-means++: the advantages of careful seeding (Arthur & Vassilvitskii, 2007), http://ilpubs.stanford.edu:8090/778/
+    """
+    centres = x[torch.randint(len(x), (1,), generator=rng)]
+    nearest = (x - centres[0]).square().sum(1)
+    while len(centres) < k:
+        weights = nearest.double() + 1e-12
+        centres = torch.cat([centres, x[torch.multinomial(weights, 1, generator=rng)]])
+        nearest = torch.minimum(nearest, (x - centres[-1]).square().sum(1))
+    for _ in range(passes):
+        labels = closest(x, centres)
+        counts = torch.bincount(labels, minlength=k)
+        sums = torch.zeros_like(centres).index_add_(0, labels, x)
+        centres = torch.where(counts[:, None] > 0, sums / counts[:, None].clamp_min(1), centres)
+    return centres
+
+
+def closest(x: Tensor, centres: Tensor) -> Tensor:
+    """Return the index of the nearest centre of every row, `(n,)`."""
+    return (centres.square().sum(1) - 2 * (x @ centres.T)).argmin(1)

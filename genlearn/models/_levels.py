@@ -1,0 +1,91 @@
+"""Discrete columns side by side: one-hot places, sums and draws per column, for mixtures, kernels and tables of levels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ..layout import Kind, Layout
+
+
+class Levels:
+    """The discrete columns of a layout: each owns as many consecutive places as it has levels.
+
+    Arguments:
+        layout: What the columns mean.
+        kinds: Field kinds that count as discrete here.
+    """
+
+    def __init__(self, layout: Layout, kinds: Sequence[Kind] = ("binary", "category")) -> None:
+        fields = [(f, j) for f, s in layout.slices() if f.kind in kinds for j in range(s.start, s.stop)]
+        self.columns = [j for _, j in fields]
+        self.counts = [2 if f.kind == "binary" else f.levels for f, _ in fields]
+        self.absent = [(i, f.absent) for i, (f, _) in enumerate(fields) if f.absent is not None]
+        self.width = sum(self.counts)
+        counts = torch.tensor(self.counts, dtype=torch.long)
+        self.start = counts.cumsum(0) - counts
+        self.owner = torch.repeat_interleave(torch.arange(len(counts)), counts)
+
+    def one_hot(self, values: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
+        """Return `(n, width)` indicators of levels `(n, columns)`; an unknown (NaN) value gives zeros."""
+        out = torch.zeros(len(values), self.width + 1, dtype=dtype)
+        if self.columns:
+            place = torch.nan_to_num(values.to(torch.float32), nan=-1.0).long()
+            out.scatter_(1, torch.where(place < 0, self.width, place + self.start), 1.0)
+        return out[:, : self.width]
+
+    def total(self, weights: Tensor) -> Tensor:
+        """Return sums of `(n, width)` weights per column, `(n, columns)`."""
+        return torch.zeros(len(weights), len(self.counts), dtype=weights.dtype).index_add_(1, self.owner, weights)
+
+    def share(self, weights: Tensor) -> Tensor:
+        """Return weights divided by their column's sum: probabilities."""
+        return weights / self.total(weights)[:, self.owner]
+
+    def draw(self, weights: Tensor, rng: torch.Generator) -> Tensor:
+        """Draw a level of every column, `(n, columns)` float64, in proportion to `(n, width)` weights."""
+        below = torch.cat([torch.zeros(len(weights), 1, dtype=weights.dtype), weights.cumsum(1)], 1)
+        u = torch.rand(len(weights), len(self.counts), dtype=weights.dtype, generator=rng) * (1 - 1e-12)
+        first = below[:, self.start]
+        threshold = first + u * (below[:, self.start + torch.tensor(self.counts, dtype=torch.long)] - first)
+        passed = (below[:, 1:] <= threshold[:, self.owner]).to(weights.dtype)
+        return torch.minimum(self.total(passed), torch.tensor(self.counts) - 1.0).double()
+
+    def mode(self, weights: Tensor) -> Tensor:
+        """Return the level of largest weight of every column, `(n, columns)` float64."""
+        if len(set(self.counts)) == 1:
+            return weights.view(len(weights), -1, self.counts[0]).argmax(2).double()
+        parts = [p.argmax(1).double() for p in weights.split(self.counts, 1)]
+        return torch.stack(parts, 1) if parts else torch.zeros(len(weights), 0, dtype=torch.float64)
+
+    def choose(self, weights: Tensor, how: str, rng: torch.Generator) -> Tensor:
+        """`draw` or `mode`, whichever `how` asks for."""
+        return self.draw(weights, rng) if how == "draw" else self.mode(weights)
+
+    def allowed(self, values: Tensor, unknown: Tensor) -> Tensor:
+        """Return the places `(n, width)` that a filled-in record may take.
+
+        Known values allow themselves; unknown ones every level but "missing".
+
+        Arguments:
+            values: `(n, columns)` levels, NaN where unknown.
+            unknown: `(n, columns)`, True where a value is to be filled in.
+        """
+        known = self.one_hot(values).bool()
+        free = torch.isnan(values.to(torch.float32))[:, self.owner]
+        places = known | free
+        for i, level in self.absent:
+            places[:, self.start[i] + level] &= ~(free[:, self.start[i]] & unknown[:, i])
+        return places
+
+    def within(self, x: Tensor, ranges: dict[int, tuple[float, float]]) -> Tensor:
+        """Return the places `(width,)` that conditions on one record `x` of `(d,)` and ranges of levels leave."""
+        places = self.allowed(x[None, self.columns], torch.zeros(1, len(self.columns), dtype=torch.bool))[0]
+        for i, j in enumerate(self.columns):
+            if j in ranges:
+                level = torch.arange(self.counts[i])
+                span = slice(int(self.start[i]), int(self.start[i]) + self.counts[i])
+                places[span] &= (level >= ranges[j][0]) & (level <= ranges[j][1])
+        return places

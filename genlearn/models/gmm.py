@@ -1,0 +1,362 @@
+"""Gaussian mixture models: numbers by Gaussian components, categories by level tables, fitted by EM."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Self
+
+import torch
+from torch import Tensor
+
+from ..codecs.base import Given
+from ..errors import Problem
+from ..layout import Code
+from ..model import Conditional, How, Imputes, Model, Scores
+from ._em import DenseEM, FactoredEM, Statistics, closest, clusters
+from ._levels import Levels
+from ._mixture import CHUNK, Fitter, Mixture, Rows
+from ._normals import Dense, Factored, Normals, log_mass, patterns, standard, truncated
+
+Covariance = Literal["full", "diag", "tied", "spherical", "lowrank"]
+
+WIDE = 100  # numbers per record above which a matrix per component has too many entries
+LARGE = 5_000_000  # numbers in all above which chunks are float32 (their sums stay float64)
+SEEDING_ROWS = 20_000
+LABEL_PULL = 20.0  # squared distance of two labels against the spread of everything else, when clusters are seeded
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A range on one number: its mean and deviation under every component `(K,)`, and the range in those deviations."""
+
+    column: int
+    mean: Tensor
+    sd: Tensor
+    low: Tensor
+    high: Tensor
+
+
+class GMM(Scores, Imputes, Conditional, Model):
+    r"""Gaussian mixture: components for numbers, times level tables for categories, fitted by EM.
+
+    \[ p(x) = \sum_k \pi_k\, N(x_{\mathrm{num}}; \mu_k, \Sigma_k) \prod_j T_{kj}(x_j) \]
+
+    Binary images are mixtures of Bernoullis; a label is one more category, so the model gives p(x, y). Every marginal and every
+    conditional of a mixture is a mixture again: missing numbers are left out of the score exactly, unknown ones are drawn
+    exactly (`impute`), and `sample` takes conditions on any column, with one range on a number (several where the numbers are
+    independent within components: `diag`, `spherical`).
+
+    EM climbs the log posterior: \(\nu\) pseudo-records per component carry a covariance between the pooled one of the first
+    clusters and an even cut of the whole, and the level tables hold `smoothing` pseudo-records spread by overall frequency. It
+    starts from k-means++ clusters that the label, if there is one, keeps apart, and stops when nothing is gained or when the
+    score of validation records has fallen for three passes.
+
+    | covariance | \(\Sigma_k\) | numbers per component |
+    |---|---|---|
+    | full | any | \(d(d+1)/2\) |
+    | tied | one for all components | \(d(d+1)/2\) in all |
+    | lowrank | \(W_k W_k^\top + \mathrm{diag}(\psi_k)\), a mixture of factor analysers | \(d(q+1)\) |
+    | diag | \(\mathrm{diag}(\psi_k)\) | d |
+    | spherical | \(\sigma_k^2 I\) of standardised numbers | 1 |
+
+    Arguments:
+        components: Number of components K; never more than records.
+        covariance: Shape of the components; `auto` is `full` up to 100 numbers per record and `lowrank` above.
+        rank: Factors per component of `lowrank`.
+        regularization: Pseudo-records per component for each number (of at most 30 without full matrices); 0 is maximum
+            likelihood.
+        smoothing: Pseudo-records in every component's level tables.
+        tol: Stop when a pass gains less than this, nats per record.
+        max_iter: Most passes.
+        restarts: k-means++ starts, of which the best after five passes goes on.
+
+    Errors:
+        Problem: If a setting is out of range, a condition has no density anywhere, or several ranges are asked of
+            components whose numbers depend on each other.
+
+    References:
+        Maximum Likelihood from Incomplete Data via the EM Algorithm (Dempster et al., 1977), https://www.jstor.org/stable/2984875
+        The EM Algorithm for Mixtures of Factor Analyzers (Ghahramani & Hinton, 1997), https://mlg.eng.cam.ac.uk/zoubin/papers/tr-96-1.pdf
+        On GANs and GMMs (Richardson & Weiss, 2018), https://arxiv.org/abs/1805.12462
+
+    Example:
+        >>> import numpy as np
+        >>> rng = np.random.default_rng(0)
+        >>> x = np.concatenate([rng.normal(-3, 1, (200, 2)), rng.normal(3, 1, (200, 2))])
+        >>> model = GMM(components=2, random_state=0).fit(x)
+        >>> sorted(model.means_[:, 0].round().tolist()) == sorted(model.means_[:, 1].round().tolist())
+        True
+        >>> model.sample(1000, given={"x0": "1:9"}, random_state=0)[:, 1].mean().round()
+        np.float64(3.0)
+    """
+
+    takes: ClassVar[frozenset[str]] = frozenset({"real", "category", "binary"})
+    label_as_field: ClassVar[bool] = True
+    conditions: ClassVar[Literal["target", "any"]] = "any"
+
+    components: int = 20
+    covariance: Literal["auto", "full", "diag", "tied", "spherical", "lowrank"] = "auto"
+    rank: int = 10
+    regularization: float = 0.3
+    smoothing: float = 1.0
+    tol: float = 1e-3
+    max_iter: int = 200
+    restarts: int = 1
+
+    @classmethod
+    def examples(cls) -> list[Self]:
+        """Small, quick configurations that the contract tests run."""
+        return [
+            cls(components=3, random_state=0),
+            cls(components=3, covariance="lowrank", rank=2, random_state=0),
+            cls(components=3, covariance="diag", random_state=0),
+        ]
+
+    # -- learning ----------------------------------------------------------------------------------------------------
+    def _fit(self, code: Code, valid: Code | None) -> None:
+        self._check_settings()
+        began = time.perf_counter()
+        numbers = self.layout_.columns("real")
+        self.covariance_: str = self._shape(len(numbers))
+        levels = Levels(self.layout_)
+        k = min(self.components, len(code))
+        x = code.x[:, numbers].double()
+        centre, scale = standard(x)
+        x = (x - centre) / scale
+        dtype = torch.float32 if x.numel() > LARGE else torch.float64
+        rows = Rows(x, code.x[:, levels.columns], levels, dtype)
+        held_out = None
+        if valid is not None:
+            held_out = Rows((valid.x[:, numbers].double() - centre) / scale, valid.x[:, levels.columns], levels, dtype)
+        base = levels.share((levels.one_hot(code.x[:, levels.columns]).sum(0) + 0.5)[None])[0]
+        fitter = Fitter(rows, held_out, self._statistics(len(numbers), rows), base, self.smoothing, self.tol)
+        shift = self._to_data_units(code, x, scale)
+
+        def tell(step: int, nats: float) -> None:
+            self._tell(step, self.max_iter, time.perf_counter() - began, nats=nats + shift)
+
+        start = self._start(fitter, x, code.x[:, levels.columns], scale, levels, k)
+        mixture, passes, nats, why = fitter.run(start, self.max_iter, tell)
+        self._keep(mixture, centre, scale)
+        self.passes_: int = passes
+        if k < self.components:
+            why += f", {k} components: no more than records"
+        self._tell(passes, passes, time.perf_counter() - began, done=True, note=why, nats=nats + shift)
+
+    def _check_settings(self) -> None:
+        for name in ("components", "max_iter", "restarts", "rank"):
+            if getattr(self, name) < 1:
+                raise Problem(f"gmm: {name} must be at least 1, not {getattr(self, name)}.")
+        for name in ("regularization", "smoothing", "tol"):
+            if getattr(self, name) < 0:
+                raise Problem(f"gmm: {name} must not be negative, it is {getattr(self, name)}.")
+
+    def _shape(self, d: int) -> Covariance:
+        if d == 0:
+            return "diag"
+        if self.covariance == "auto":
+            return "full" if d <= WIDE else "lowrank"
+        return self.covariance
+
+    def _statistics(self, d: int, rows: Rows) -> Statistics:
+        if self.covariance_ in ("full", "tied"):
+            return DenseEM(self.regularization * d, self.covariance_ == "tied")
+        return FactoredEM(self.regularization * min(d, 30), rows.complete, self.covariance_ == "spherical")
+
+    @staticmethod
+    def _to_data_units(code: Code, x: Tensor, scale: Tensor) -> float:
+        """Return what turns a mean score of standardised numbers into one of records, nats."""
+        shift = -float((~torch.isnan(x)).double().mean(0) @ scale.log())
+        return shift + (float(code.log_det.mean()) if code.log_det is not None else 0.0)
+
+    def _start(self, fitter: Fitter, x: Tensor, discrete: Tensor, scale: Tensor, levels: Levels, k: int) -> Mixture:
+        """Return the best of several k-means++ starts, each judged after a few passes."""
+        rng = self._rng("start")
+        traits = self._traits(x, discrete, scale, levels)
+        best: Mixture | None = None
+        best_score, nats = -float("inf"), 0.0
+        for _ in range(self.restarts):
+            labels = self._seed(traits, k, rng)
+            mixture = self._from_labels(fitter, x, labels, k)
+            for _ in range(5 if self.restarts > 1 else 0):
+                nats, mixture, _ = fitter.sweep(fitter.rows, mixture)
+            if best is None or nats > best_score:
+                best, best_score = mixture, nats
+        assert best is not None
+        return best
+
+    def _traits(self, x: Tensor, discrete: Tensor, scale: Tensor, levels: Levels) -> Tensor:
+        """Return `(n, features)` for k-means: numbers in code units, levels one-hot, the label so that it separates."""
+        numbers = torch.nan_to_num(x) * scale
+        spread = max(float(scale.square().sum()) + 0.5 * len(levels.counts), 1.0)
+        target = {f.name for f in self.layout_.fields if f.role == "target"}
+        weight = torch.full((levels.width,), 0.5**0.5, dtype=torch.float64)
+        for i, j in enumerate(levels.columns):
+            if any(self.layout_.where[name].start == j for name in target):
+                weight[levels.start[i] : levels.start[i] + levels.counts[i]] = (LABEL_PULL * spread) ** 0.5
+        return torch.cat([numbers.float(), (levels.one_hot(discrete, torch.float32) * weight.float())], 1)
+
+    def _seed(self, traits: Tensor, k: int, rng: torch.Generator) -> Tensor:
+        some = torch.randperm(len(traits), generator=rng)[:SEEDING_ROWS]
+        return closest(traits, clusters(traits[some], k, rng))
+
+    def _from_labels(self, fitter: Fitter, x: Tensor, labels: Tensor, k: int) -> Mixture:
+        """Return the mixture that fixed labels give."""
+        d, width = x.shape[1], fitter.rows.levels.width
+        weights = torch.full((k,), 1 / k, dtype=torch.float64)
+        tables = torch.ones(k, width, dtype=torch.float64)
+        mean = torch.zeros(k, d, dtype=torch.float64)
+        normals: Normals
+        if isinstance(fitter.statistics, DenseEM):
+            normals = Dense(mean, torch.eye(d, dtype=torch.float64).repeat(k, 1, 1))
+        else:
+            normals = Factored(mean, torch.zeros(k, d, 0, dtype=torch.float64), torch.ones(k, d, dtype=torch.float64))
+        mixture = fitter.sweep(fitter.rows, Mixture(weights, normals, tables), labels)[1]
+        fitter.statistics.centre_prior(mixture.weights, mixture.normals)  # type: ignore[arg-type]
+        mixture.normals = fitter.statistics.update()
+        if self.covariance_ == "lowrank":
+            mixture.normals = _local_factors(mixture.normals, x, labels, min(self.rank, d))
+        return mixture
+
+    def _keep(self, mixture: Mixture, centre: Tensor, scale: Tensor) -> None:
+        normals = mixture.normals
+        self.weights_: Tensor = mixture.weights
+        self.tables_: Tensor = mixture.tables
+        self.means_: Tensor = normals.mean.double() * scale + centre
+        if isinstance(normals, Dense):
+            shared = normals.cov[:1] if self.covariance_ == "tied" else normals.cov
+            self.covariances_: Tensor = shared * scale[:, None] * scale
+        else:
+            self.factors_: Tensor = normals.factors * scale[:, None]
+            self.noise_: Tensor = normals.noise * scale.square()
+
+    # -- what the mixture answers ------------------------------------------------------------------------------------
+    @property
+    def _mixture(self) -> Mixture:
+        if self.covariance_ in ("full", "tied"):
+            cov = self.covariances_.expand(len(self.means_), -1, -1)
+            return Mixture(self.weights_, Dense(self.means_, cov), self.tables_)
+        return Mixture(self.weights_, Factored(self.means_, self.factors_, self.noise_), self.tables_)
+
+    def _log_prob(self, code: Code) -> Tensor:
+        mixture, levels = self._mixture, Levels(self.layout_)
+        numbers = self.layout_.columns("real")
+        parts = []
+        for x in code.x.split(CHUNK):
+            joint = mixture.joint(x[:, numbers].double(), levels.one_hot(x[:, levels.columns]))
+            parts.append(torch.logsumexp(joint, 1))
+        return torch.cat(parts)
+
+    def _sample(self, n: int, rng: torch.Generator, given: Given | None) -> Code:
+        mixture, levels = self._mixture, Levels(self.layout_)
+        numbers = torch.tensor(self.layout_.columns("real"), dtype=torch.long)
+        given = given or Given(torch.full((1, self.layout_.size), torch.nan))
+        asked = given.x.double()
+        places = levels.within(asked[0], given.ranges)
+        known = torch.nonzero(~torch.isnan(asked[0, numbers]))[:, 0]
+        values = asked[:, numbers]
+        bounds = self._bounds(mixture, numbers, values[:, known], known, given)
+        log_weights = mixture.weights.log() + levels.total(mixture.tables * places).log().sum(1)
+        log_weights = log_weights + mixture.normals.at(known).log_prob(values[:, known])[0]
+        log_weights = log_weights + sum(log_mass(b.low, b.high) for b in bounds)
+        if not (log_weights > -1e6).any():
+            raise Problem(f"gmm: no record has {', '.join(given.names)} as asked. Widen the condition.")
+        which = torch.multinomial(torch.softmax(log_weights, 0), n, replacement=True, generator=rng)
+        x = asked.repeat(n, 1)
+        x[:, levels.columns] = levels.draw(mixture.tables[which] * places, rng)
+        values = values.repeat(n, 1)
+        for b in bounds:
+            values[:, b.column] = b.mean[which] + b.sd[which] * truncated(b.low[which], b.high[which], rng)
+        fixed = ~torch.isnan(values[0])
+        known, rest = torch.nonzero(fixed)[:, 0], torch.nonzero(~fixed)[:, 0]
+        values[:, rest] = mixture.normals.draw(which, values[:, known], known, rest, rng)
+        x[:, numbers] = values
+        return Code(self.layout_.shut_gates(x))
+
+    def _bounds(self, mixture: Mixture, numbers: Tensor, values: Tensor, known: Tensor, given: Given) -> list[Bound]:
+        """Return the asked ranges of numbers, in standard deviations of each component given the known numbers."""
+        inside = [(i, given.ranges[j]) for i, j in enumerate(numbers.tolist()) if j in given.ranges]
+        if len(inside) > 1 and not (isinstance(mixture.normals, Factored) and mixture.normals.rank == 0):
+            raise Problem(
+                f"gmm: {len(inside)} ranges at once need independent numbers within components. "
+                'Give one range and otherwise values, or fit with covariance "diag".'
+            )
+        bounds = []
+        for i, (low, high) in inside:
+            mean, sd = (t[0] for t in mixture.normals.single(values, known, i))
+            bounds.append(Bound(i, mean, sd, (low - mean) / sd, (high - mean) / sd))
+        return bounds
+
+    def _impute(self, code: Code, how: How, rng: torch.Generator) -> Code:
+        if code.mask is None:
+            return code
+        x = torch.where(code.mask, code.x.double(), torch.nan)
+        rows = max(1, int(2e7 / (len(self.weights_) * max(1, self.layout_.size))))
+        parts = [self._filled(a, ~b, how, rng) for a, b in zip(x.split(rows), code.mask.split(rows), strict=True)]
+        return Code(torch.cat(parts), code.y, None, code.log_det)
+
+    def _filled(self, x: Tensor, unknown: Tensor, how: How, rng: torch.Generator) -> Tensor:
+        mixture, levels = self._mixture, Levels(self.layout_)
+        numbers = torch.tensor(self.layout_.columns("real"), dtype=torch.long)
+        values, discrete = x[:, numbers], x[:, levels.columns]
+        open_discrete, wanted = unknown[:, levels.columns], unknown[:, numbers]
+        log_r = mixture.joint(values, levels.one_hot(discrete))
+        for i, level in levels.absent:  # what is filled in is not missing: components that say so weigh less
+            present = torch.log1p(-mixture.tables[:, levels.start[i] + level].clamp_max(1 - 1e-12))
+            log_r = log_r + open_discrete[:, i : i + 1] * present
+        r = torch.softmax(log_r, 1)
+        which = torch.multinomial(r, 1, generator=rng)[:, 0] if how == "draw" else r.argmax(1)
+        tables = r @ mixture.tables if how == "mean" else mixture.tables[which]
+        chosen = levels.choose(tables * levels.allowed(discrete, open_discrete), how, rng)
+        x = x.clone()
+        x[:, levels.columns] = torch.where(open_discrete, chosen, discrete)
+        present = ~torch.isnan(values)
+        for columns, at in patterns(torch.cat([present, wanted], 1)):
+            d = len(numbers)
+            known, rest = columns[columns < d], columns[columns >= d] - d
+            given = values[at][:, known]
+            if how == "draw":
+                drawn = mixture.normals.draw(which[at], given, known, rest, rng)
+            else:
+                each = mixture.normals.expect(given, known, rest)
+                if how == "mean":
+                    w = r[at][:, :, None] * self._gate_open(mixture, levels, numbers[rest], open_discrete[at])
+                    drawn = (each * w).sum(1) / w.sum(1)
+                else:
+                    drawn = each[torch.arange(len(at)), which[at]]
+            x[at[:, None], numbers[rest]] = drawn
+        return self.layout_.shut_gates(x)
+
+    def _gate_open(self, mixture: Mixture, levels: Levels, columns: Tensor, unknown: Tensor) -> Tensor:
+        """Return `(n, K, u)`: how much a component believes that a number is present, where that is unknown."""
+        out = torch.ones(len(unknown), len(mixture), len(columns), dtype=torch.float64)
+        gates = {j: gate for s, gate in self.layout_.gates for j in range(s.start, s.stop)}
+        for u, j in enumerate(columns.tolist()):
+            if j in gates:
+                i = levels.columns.index(gates[j])
+                out[:, :, u] = torch.where(unknown[:, i : i + 1], mixture.tables[:, levels.start[i]], 1.0)
+        return out
+
+
+def _local_factors(normals: Any, x: Tensor, labels: Tensor, rank: int, most: int = 500) -> Factored:
+    """Return the components with factors from a principal component analysis of every cluster."""
+    k, d = normals.mean.shape
+    factors = torch.zeros(k, d, rank, dtype=torch.float64)
+    noise = normals.noise.clone()
+    for c in range(k):
+        part = torch.nan_to_num(x[labels == c][:most] - normals.mean[c])
+        q = min(rank, len(part) - 1)
+        if q < 1:
+            continue
+        values, vectors = torch.linalg.eigh(part @ part.T / len(part))
+        values, vectors = values.flip(0)[:q].clamp_min(1e-12), vectors.flip(1)[:, :q]
+        rest = (noise[c].sum() - values.sum()).clamp_min(0) / d
+        directions = part.T @ vectors / (values * len(part)).sqrt()
+        factors[c, :, :q] = directions * (values - rest).clamp_min(1e-6).sqrt()
+        noise[c] = torch.maximum(noise[c] - factors[c].square().sum(1), 0.05 * noise[c])
+    # Factors that a small cluster leaves at zero would stay there: EM needs a direction to start from.
+    idle = factors.square().sum(1, keepdim=True) == 0
+    start = 1e-2 * torch.cos(torch.arange(d)[:, None] * torch.arange(1, rank + 1) * 1.7)
+    factors = torch.where(idle, start.double(), factors)
+    return Factored(normals.mean, factors, noise)
