@@ -12,24 +12,11 @@ from genlearn.cli.flags import Reading, Shared, pairs, switches
 from genlearn.errors import Problem
 from genlearn.model import model_class, model_names
 
-VERBS = [
-    "demo",
-    "fit",
-    "sample",
-    "score",
-    "encode",
-    "decode",
-    "reconstruct",
-    "interpolate",
-    "traverse",
-    "impute",
-    "evaluate",
-    "compare",
-    "report",
-    "models",
-    "datasets",
-    "show",
-]
+VERBS = (
+    *("demo", "fit", "sample", "score", "encode", "decode", "reconstruct", "interpolate", "traverse", "impute"),
+    *("evaluate", "compare", "report", "models", "datasets", "show"),
+)
+NO_FLAG = 'genlearn fit vae has no flag --latnt. Did you mean "--latent"? `genlearn fit vae --help` lists all.'
 
 
 def ask(capsys, *words):
@@ -93,8 +80,8 @@ def test_no_setting_hides_a_shared_flag(name):
     [
         (("fti",), 'no verb "fti". Did you mean "fit"? `genlearn --help` lists all.'),
         (("fit", "vea", "photos/"), 'no model named "vea". Did you mean "vae"? `genlearn models` lists all.'),
-        (("fit", "vae", "x", "--latnt", "3"), 'genlearn fit vae has no flag --latnt. Did you mean "--latent"? `genlearn fit vae --help` lists all.'),
-        (("fit", "--latnt", "3", "vae", "x"), 'genlearn fit vae has no flag --latnt. Did you mean "--latent"? `genlearn fit vae --help` lists all.'),
+        (("fit", "vae", "x", "--latnt", "3"), NO_FLAG),
+        (("fit", "--latnt", "3", "vae", "x"), NO_FLAG),
         (("fit", "vae", "x", "--latent", "wide"), "vae: latent must be a whole number, not 'wide'."),
         (("fit",), "fit needs a model and a source: genlearn fit MODEL SOURCE. `genlearn models` lists the models."),
         (("sample",), "genlearn sample: missing argument 'RUN'. `genlearn sample --help` shows how."),
