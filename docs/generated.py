@@ -1,13 +1,17 @@
 """The parts of the pages that are read off the code: settings, capabilities, verbs and flags, metrics, data sets.
 
 A page holds a marker such as `<!-- generated: settings gmm -->`; the build puts the table in its place. Nothing is kept by hand.
+The README is read as it is, so its table of models stands in it: `python docs/generated.py` renews it.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+
+README = Path(__file__).parent.parent / "README.md"
 
 _MARKER = re.compile(r"^<!-- generated: (\w+)((?: [\w-]+)*) -->$", re.M)
 
@@ -71,8 +75,8 @@ def references(name: str) -> str:
     return "\n".join(f"- [{title.strip()}]({link})" for title, link in entries)
 
 
-def models() -> str:
-    """All models side by side."""
+def models(folder: str = "") -> str:
+    """All models side by side, with links into a folder."""
     from genlearn.model import Conditional, Encodes, Imputes, Scores, model_names
 
     rows = []
@@ -80,7 +84,7 @@ def models() -> str:
         cls = _model(name)
         rows.append(
             [
-                f"[`{name}`]({name}.md)",
+                f"[`{name}`]({folder}{name}.md)",
                 _first_sentence(cls.__doc__),
                 cls.kind if issubclass(cls, Scores) else "-",
                 "yes" if issubclass(cls, Encodes) else "-",
@@ -123,42 +127,55 @@ def datasets() -> str:
     """The data sets that `genlearn.read(name)` knows."""
     from genlearn.data import datasets as entries
 
-    return _table(["name", "what it holds", "where it comes from"], [_dataset_row(e) for e in entries()])
+    return _table(["name", "what it holds", "label", "state"], [_dataset_row(e) for e in entries()])
 
 
 def _dataset_row(entry: Any) -> list[str]:
-    return [f"`{entry.name}`", entry.description, "embedded" if entry.embedded else "download"]
+    return [f"`{entry.name}`", entry.about, entry.target or "-", "download" if entry.files else "embedded"]
 
 
 def verbs() -> str:
-    """Every verb of the command with its flags; model settings are flags too and stand on the models' pages."""
-    return "\n\n".join(_verb(name, command) for name, command in _commands().items())
+    """Every verb of the command with its own flags, then the groups of flags that verbs share."""
+    parts, groups = [], {}
+    for name, verb in commands().items():
+        wanted = [_argument(p) for p in verb.params if not _is_flag(p)]
+        flags = [p for p in verb.params if _is_flag(p) and not p.hidden]
+        own = [p for p in flags if not p.rich_help_panel]
+        shared = {p.rich_help_panel: p for p in flags if p.rich_help_panel}
+        for panel in shared:
+            groups.setdefault(panel, {}).update({_flag(p): p for p in flags if p.rich_help_panel == panel})
+        parts.append(f"### `{' '.join(['genlearn', name, *wanted])}`\n\n{_plain(verb.help)}")
+        parts.append(_flag_table(own) if own else "")
+        parts.append(f"*And:* {', '.join(panel.lower() for panel in shared)}." if shared else "")
+    for panel, flags in groups.items():
+        parts.append(f"### {panel}\n\n{_flag_table(list(flags.values()))}")
+    return "\n\n".join(filter(None, parts))
 
 
-def _verb(name: str, command: Any) -> str:
-    context = _context(command, name)
-    wanted = [p.make_metavar(context) for p in command.params if p.param_type_name == "argument"]
-    flags = [
-        [_flags(p), _plain(p.help or "")] for p in command.params if p.param_type_name == "option" and not p.hidden
-    ]
-    title = " ".join(["genlearn", name, *wanted])
-    return f"### `{title}`\n\n{_plain(command.help or '')}\n\n{_table(['flag', 'meaning'], flags)}"
+def commands() -> dict[str, Any]:
+    """The verbs of the command line, by name."""
+    import typer
+
+    from genlearn.cli import _app
+
+    return dict(typer.main.get_command(_app([])).commands)  # type: ignore[attr-defined]
 
 
-def _commands() -> dict[str, Any]:
-    from genlearn.cli import commands
-
-    return commands()
+def _is_flag(p: Any) -> bool:
+    return p.opts[0].startswith("-")
 
 
-def _context(command: Any, name: str) -> Any:
-    import click
+def _argument(p: Any) -> str:
+    word = p.metavar or p.name.upper()
+    return word if p.required or word.startswith("[") else f"[{word}]"
 
-    return click.Context(command, info_name=name)
+
+def _flag(p: Any) -> str:
+    return ", ".join(f"`{o}`" for o in [*p.opts, *p.secondary_opts]) + (f" `{p.metavar}`" if p.metavar else "")
 
 
-def _flags(p: Any) -> str:
-    return ", ".join(f"`{o}`" for o in [*p.opts, *p.secondary_opts])
+def _flag_table(flags: list[Any]) -> str:
+    return _table(["flag", "meaning"], [[_flag(p), _plain(p.help)] for p in flags])
 
 
 # -- markdown --------------------------------------------------------------------------------------------------------
@@ -173,8 +190,8 @@ def _value(value: Any) -> str:
     return "none" if value is None else f"`{value}`"
 
 
-def _plain(text: str) -> str:
-    return re.sub(r"\[default: [^]]*\]|\(dynamic\)", "", " ".join(text.split())).strip()
+def _plain(text: str | None) -> str:
+    return " ".join((text or "").split())
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
@@ -184,3 +201,13 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
 
 def _indent(text: str) -> str:
     return "\n".join("    " + line for line in text.splitlines())
+
+
+def readme() -> str:
+    """The README with its table of models as the code has it."""
+    table = re.compile(r"(<!-- models -->\n).*?(\n<!-- end of models -->)", re.S)
+    return table.sub(lambda m: m[1] + models("docs/models/") + m[2], README.read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    README.write_text(readme(), encoding="utf-8")

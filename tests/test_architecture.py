@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,7 @@ FLOORS = {
 # Doors between rooms of one floor: who may look into whom.
 DOORS = {
     ("codecs", "data"): "a codec reads records and uses the type inference of columns",
+    ("data", "store"): "downloads are written aside and renamed, as models are",
     ("checkpoints", "store"): "checkpoints are JSON and safetensors too",
     ("testing", "engine"): "the contract's checks look at the gradients of neural models",
     ("compare", "report"): "a board writes its own report",
@@ -43,9 +45,8 @@ STAIRS = {
 
 def rooms_imported(path: Path) -> Iterator[tuple[str, int, bool]]:
     """Yield (room, line, inside a function) of every import of this package; what is imported for types only is left out."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
     parts = path.relative_to(PACKAGE).parts
-    for node, inside in walk(tree, False):
+    for node, inside in walk(parsed(path), False):
         if isinstance(node, ast.ImportFrom) and node.level:
             base = list(parts[: len(parts) - node.level])
             names = [*base, *(node.module.split(".") if node.module else [])]
@@ -69,6 +70,11 @@ def walk(node: ast.AST, inside: bool) -> Iterator[tuple[ast.AST, bool]]:
         deeper = inside or isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
         yield child, deeper
         yield from walk(child, deeper)
+
+
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
 
 
 def room_of(path: Path) -> str:
@@ -108,8 +114,9 @@ def test_torch_distributed_is_imported_in_one_file() -> None:
     assert users == ["ranks.py"]
 
 
+@cache
 def imported_text(path: Path) -> str:
-    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    nodes = ast.walk(parsed(path))
     return " ".join(ast.unparse(n) for n in nodes if isinstance(n, ast.Import | ast.ImportFrom))
 
 
