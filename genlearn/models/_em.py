@@ -188,7 +188,7 @@ class FactoredEM:
         total += r.sum(0).double()
         gram += (weighted.transpose(1, 2) @ z).double()
         sides = x.T @ weighted.permute(1, 0, 2).reshape(n, -1)
-        cross += sides.view(x.shape[1], k, -1).permute(1, 0, 2).double()
+        cross += sides.view(x.shape[1], k, z.shape[2]).permute(1, 0, 2).double()
         square += (r.T @ x.square()).double()
 
     def end(self) -> None:
