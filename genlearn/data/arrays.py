@@ -17,6 +17,7 @@ from .records import Records, as_records
 
 _X_WORDS = frozenset({"x", "images", "image", "imgs", "data", "features", "inputs", "arr", "samples"})
 _Y_WORDS = frozenset({"y", "labels", "label", "target", "targets", "classes"})
+_CASE = re.compile(r"(?<=[a-z])(?=[A-Z0-9])|(?<=[A-Z])(?=[A-Z][a-z])")  # between the words of XTrain
 _IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
@@ -59,7 +60,7 @@ def _by_key(arrays: Mapping[str, np.ndarray], where: str) -> tuple[dict[str, Rec
     y: dict[str, np.ndarray] = {}
     ignored = []
     for key, value in arrays.items():
-        words = [w for w in re.split(r"[^a-z0-9]+", re.sub(r"([a-z])([A-Z0-9])", r"\1_\2", key).lower()) if w]
+        words = [w for w in re.split(r"[^a-z0-9]+", _CASE.sub("_", key).lower()) if w]
         part = next((PART_WORDS[w] for w in words if w in PART_WORDS), "all")
         is_y, is_x = bool(_Y_WORDS & set(words)), bool(_X_WORDS & set(words))
         if value.ndim == 0 or not (part != "all" or is_y or is_x or len(arrays) == 1):

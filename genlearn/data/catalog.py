@@ -13,7 +13,6 @@ from typing import Literal
 import numpy as np
 
 from ..errors import Problem
-from ..store import write_bytes
 from .records import Modality, Records
 
 State = Literal["embedded", "local", "cached", "downloadable"]
@@ -185,11 +184,16 @@ def _fetch_one(file: Download, path: Path) -> Path:
     try:
         with urllib.request.urlopen(file.url, timeout=30) as response:
             data = response.read()
-    except (urllib.error.URLError, OSError) as e:
+    except urllib.error.HTTPError as e:
+        e.close()
+        raise Problem(f"cannot download {file.url} ({e.code} {e.reason}). {help_}") from None
+    except OSError as e:
         raise Problem(f"cannot download {file.url} ({getattr(e, 'reason', e)}). {help_}") from None
     kind, expected = file.checksum.split(":")
     if (actual := hashlib.new(kind, data, usedforsecurity=False).hexdigest()) != expected:
         raise Problem(f"{file.url} is not the file it should be ({kind} {actual}, not {expected}). {help_}")
+    from ..store import write_bytes
+
     write_bytes(path, data)
     return path
 

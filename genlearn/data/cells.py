@@ -13,8 +13,8 @@ from .delimited import MISSING
 if TYPE_CHECKING:
     import pandas as pd
 
-_PLAIN = re.compile(r"[+-]?(0|[1-9]\d*|\d*\.\d+|\d+\.\d*)([eE][+-]?\d+)?")
-_THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?")
+_PLAIN = re.compile(r"[+-]?((0|[1-9]\d{0,17})|\d*\.\d+|\d+\.\d*|\d+(\.\d*)?[eE][+-]?\d+|\d*\.\d+[eE][+-]?\d+)")
+_THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3}){1,5}(\.\d+)?")
 
 
 def clean_cells(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
@@ -71,18 +71,17 @@ def _clean_text(column: pd.Series) -> tuple[pd.Series, Counter[str], str]:
             markers[word] += int(count)
     present = [w for w in words if w not in MISSING]
     note = ""
+    # Whole numbers beyond 18 digits (card numbers, hashes) fit neither int64 nor float64 and stay text.
     if present and all(_PLAIN.fullmatch(w) or _THOUSANDS.fullmatch(w) for w in present):
         if any("," in w for w in present):
             words = [w.replace(",", "") for w in words]
             note = "commas are read as thousands separators"
-        numbers = pd.Series(pd.to_numeric(pd.Series([None if w in MISSING else w for w in words], dtype=object)))
-        whole = not any(re.search(r"[.eE]", w) for w in present) and (numbers.abs() < 2**62).all(skipna=True)
-        mapped = numbers.to_numpy("float64", na_value=np.nan)
-        if whole:
-            exact = np.array([0 if w in MISSING else int(w) for w in words] + [0], dtype=np.int64)
-            gone = np.array([w in MISSING for w in words] + [True])
-            result = pd.Series(exact[codes], index=column.index).astype("Int64").mask(gone[codes])
-            return (result if gone[codes].any() else result.astype("int64")), markers, note
-        return pd.Series(np.append(mapped, np.nan)[codes], index=column.index), markers, note
+        if not any(re.search(r"[.eE]", w) for w in present):
+            whole = np.array([0 if w in MISSING else int(w) for w in words] + [0], dtype=np.int64)
+            empty = np.array([w in MISSING for w in words] + [True])[codes]
+            result = pd.Series(whole[codes], index=column.index)
+            return (result.astype("Int64").mask(empty) if empty.any() else result), markers, note
+        numbers = np.array([np.nan if w in MISSING else float(w) for w in words] + [np.nan])
+        return pd.Series(numbers[codes], index=column.index), markers, note
     cleaned = np.array([None if w in MISSING else w for w in words] + [None], dtype=object)
     return pd.Series(cleaned[codes].tolist(), index=column.index), markers, note

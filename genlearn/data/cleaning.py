@@ -30,10 +30,11 @@ def duplicate_notes(parts: dict[str, np.ndarray], dropped: int) -> list[str]:
     if repeats > NATURAL_REPEATS * len(content):
         return [
             *notes,
-            f"{repeats / len(content):.0%} of the records repeat an earlier one (kept; --drop-duplicates drops them).",
+            f"{repeats / len(content):.0%} of the records repeat an earlier one (kept; --drop-duplicates drops repeats).",
         ]
     if repeats:
-        notes.append(f"{repeats:,} records repeat an earlier one (kept; --drop-duplicates drops them).")
+        said = "1 record repeats" if repeats == 1 else f"{repeats:,} records repeat"
+        notes.append(f"{said} an earlier one (kept; --drop-duplicates drops repeats).")
     for name in ("valid", "test"):
         if shared := int(np.isin(parts[name], parts["train"]).sum()):
             notes.append(f"{shared:,} of the {len(parts[name]):,} {name} records also occur in train.")

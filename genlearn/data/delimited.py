@@ -147,7 +147,8 @@ def parse(text: str, dialect: Dialect, where: str) -> tuple[pd.DataFrame, list[s
         )
     except pd.errors.ParserError as e:
         _find_ragged_row(text, dialect, where)
-        raise Problem(f"{where} cannot be read as a table ({e}). Look for an unclosed quote.") from None
+        reason = str(e).rsplit("C error: ", 1)[-1].strip()
+        raise Problem(f"{where} cannot be read as a table ({reason}). Look for an unclosed quote.") from None
     if frame[frame.columns[-1]].isna().any() or frame.shape[1] < len(dialect.names or ()):
         _find_ragged_row(text, dialect, where)
     for j in dialect.whole:
@@ -161,7 +162,7 @@ def _name_columns(frame: pd.DataFrame, dialect: Dialect, where: str) -> tuple[pd
     if dialect.names is None:
         frame.columns = [f"x{j}" for j in range(frame.shape[1])]
         return frame, [f"{where} has no header row: columns are called x0, x1, ..."]
-    given = [n.strip() for n in dialect.names]
+    given, notes = [n.strip() for n in dialect.names], []
     while len(given) > frame.shape[1] and not given[-1]:
         given.pop()
     if len(given) == frame.shape[1] - 1:
@@ -171,24 +172,21 @@ def _name_columns(frame: pd.DataFrame, dialect: Dialect, where: str) -> tuple[pd
             given = ["", *given]  # R writes row names without a name of their own
     if len(given) != frame.shape[1]:
         raise Problem(f"{where}: the header names {len(given)} columns but rows have {frame.shape[1]} values. Mend it.")
+    empty = [j for j, name in enumerate(given) if not name and frame.iloc[:, j].isna().all()]
+    if empty and len(empty) < len(given):
+        frame = frame.drop(columns=frame.columns[empty])
+        given = [name for j, name in enumerate(given) if j not in empty]
+        notes.append(f"{where}: empty columns without a name were left out ({len(empty)}).")
     names: list[str] = []
-    renamed = []
     for j, name in enumerate(given):
-        new = base = name or f"column_{j + 1}"
+        new = base = name or ("index" if j == 0 else f"column_{j + 1}")
         k = 2
         while new in names or (new != name and new in given):
             new, k = f"{base}_{k}", k + 1
         names.append(new)
-        if new != name:
-            renamed.append(f'"{name}" {new}')
-    unnamed_empty = [
-        n for n, g in zip(names, given, strict=True) if not g and frame.iloc[:, names.index(n)].isna().all()
-    ]
     frame.columns = names
-    notes = [f"columns without a name of their own are called: {', '.join(renamed)}."] if renamed else []
-    if unnamed_empty:
-        frame = frame.drop(columns=unnamed_empty)
-        notes = [f"{len(unnamed_empty)} empty columns without a name were left out.", *notes]
+    if renamed := [f'{n} (was "{g}")' for n, g in zip(names, given, strict=True) if n != g]:
+        notes.append(f"{where}: columns without a name of their own are called {', '.join(renamed)}.")
     return frame, notes
 
 

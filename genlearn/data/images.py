@@ -73,24 +73,23 @@ def load_images(
         Problem: If none can be read.
     """
     pictures = _each(lambda f: _decode(f, None, _KEEP), files)
+    known = [p for p in pictures if not p.error]
+    heights, widths = (np.array([getattr(p, side) for p in known]) for side in ("height", "width"))
+    resized: list[int] = []
+    if known:
+        shape = _common_size(heights, widths) if size is None else _as_pair(size)
+        odd = [p.pixels is None or p.pixels.shape[:2] != shape for p in pictures]
+        resized = [i for i, p in enumerate(pictures) if not p.error and odd[i]]
+        for i, picture in zip(resized, _each(lambda i: _decode(files[i], shape, 0), resized), strict=True):
+            pictures[i] = picture
     good = [i for i, p in enumerate(pictures) if not p.error]
     if not good:
-        raise Problem(
-            f"none of the {len(files):,} images of {where} can be read ({files[0].path}: {pictures[0].error})."
-        )
+        first = f"{files[0].path}: {pictures[0].error}"
+        raise Problem(f"{where} holds no readable image, {len(files):,} tried ({first}). Replace them.")
     notes = _unreadable(files, pictures)
-    heights, widths = (np.array([getattr(pictures[i], side) for i in good]) for side in ("height", "width"))
-    shape = _common_size(heights, widths) if size is None else _as_pair(size)
-    odd = [i for i, h, w in zip(good, heights, widths, strict=True) if (h, w) != shape or pictures[i].pixels is None]
-    again = _each(lambda i: _decode(files[i], shape, 0), odd)
-    for i, picture in zip(odd, again, strict=True):
-        pictures[i] = picture
-    if worse := [i for i in odd if pictures[i].error]:
-        notes += _unreadable([files[i] for i in worse], [pictures[i] for i in worse])
-        good = [i for i in good if not pictures[i].error]
-    if odd:
+    if resized := [i for i in resized if not pictures[i].error]:
         notes.append(
-            f"{len(odd):,} of {len(files):,} images resized to {shape[0]}x{shape[1]} "
+            f"{len(resized):,} of {len(good):,} images resized to {shape[0]}x{shape[1]} "
             f"(they are {_range(heights, widths)}; --size changes it)."
         )
     traits = [t for i in good for t in pictures[i].traits]
@@ -179,7 +178,7 @@ def _unreadable(files: Sequence[ImageFile], pictures: Sequence[Picture]) -> list
     if not bad:
         return []
     rest = f" and {len(bad) - 3:,} more" if len(bad) > 3 else ""
-    return [f"{len(bad):,} unreadable images were left out: {', '.join(bad[:3])}{rest}."]
+    return [f"unreadable images were left out ({len(bad):,}): {', '.join(bad[:3])}{rest}."]
 
 
 def _range(heights: np.ndarray, widths: np.ndarray) -> str:

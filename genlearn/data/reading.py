@@ -17,7 +17,7 @@ from .images import ImageFile, load_images
 from .records import Dataset, Modality, Part, Records, as_records
 from .sources import Source, locate
 from .split import TEST_SHARE, VALID_SHARE, assign
-from .tables import TableFile, load_tables
+from .tables import TableFile, check_cells, load_tables
 
 Scale = Literal["auto", "standard", "minmax", "quantile", "none"]
 _PARTS: tuple[Part, ...] = ("train", "valid", "test")
@@ -143,6 +143,8 @@ def _open(source: Any, modality: Modality | None) -> Source:
         records = as_records(source)
     if not len(records):
         raise Problem("there are no records to read: the data has no rows. Give at least one.")
+    if records.modality == "table":
+        check_cells(records.x, "the table")
     return Source("data", "the data", "records", records={"all": records}, notes=notes)
 
 
@@ -259,7 +261,9 @@ def _targeted(records: Records, target: str | None, where: str) -> Records:
     if target not in records.x.columns:
         names = [str(c) for c in records.x.columns]
         shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
-        raise Problem(f'{where} has no column "{target}".{did_you_mean(target, names)} Columns: {shown}.')
+        lower = {n.lower(): n for n in names}
+        close = f' Did you mean "{lower[target.lower()]}"?' if target.lower() in lower else did_you_mean(target, names)
+        raise Problem(f'{where} has no column "{target}".{close} Columns: {shown}.')
     return replace(records, target=target)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -124,7 +125,7 @@ def fingerprint(records: Records) -> np.ndarray:
 
     if records.modality == "table":
         return pd.util.hash_pandas_object(records.x, index=False).to_numpy()
-    flat = np.ascontiguousarray(records.x).reshape(len(records), -1)
+    flat = np.ascontiguousarray(records.x).reshape(len(records), math.prod(records.x.shape[1:]))
     return np.array(
         [int.from_bytes(hashlib.blake2b(row.tobytes(), digest_size=8).digest(), "little") for row in flat],
         dtype=np.uint64,

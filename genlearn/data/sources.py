@@ -78,6 +78,8 @@ def locate(source: str | Path, modality: Modality | None = None) -> Source:
             return _from_files(_folder_files(path), path.resolve().name, written.rstrip("/") + "/", modality)
         if path.suffix.lower() != ".npz" and zipfile.is_zipfile(path):
             return _from_files(_zip_files(path), path.stem, written, modality)
+        if path.suffix.lower() == ".zip":
+            raise Problem(f"{written} is damaged: it is no zip file. Pack it again.")
         return _from_file(FileRef(written, path.read_bytes), _name(path), modality, path)
     except OSError as e:
         raise Problem(f"{e.filename or written} cannot be read ({e.strerror or e}).") from None
@@ -192,8 +194,8 @@ def _from_files(files: Sequence[FileRef], name: str, where: str, modality: Modal
         return _from_idx(by_kind["idx"], name, where)
     if pictures and modality != "table":
         others = [f for f in files if kind_of(f.path) != "image"]
-        left_out = f"{len(others):,} files of {where} that are no images were left out (first: %s)."
-        notes = [left_out % others[0].path] if others else []
+        other = f"{where} holds other files, which were left out ({len(others):,}, first: %s)."
+        notes = [other % others[0].path] if others else []
         parts, _ = parts_of_paths([f.path for f in pictures])
         return Source(name, where, "images", pictures, parts, notes=notes)
     if sheets and modality != "image":

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 VALID_SHARE, TEST_SHARE = 0.1, 0.2
-_GOLDEN, _MASK = 0x9E3779B97F4A7C15, 2**64 - 1
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 def assign(content: np.ndarray, *, valid: float = VALID_SHARE, test: float = TEST_SHARE, seed: int = 0) -> np.ndarray:
@@ -42,8 +42,16 @@ def assign(content: np.ndarray, *, valid: float = VALID_SHARE, test: float = TES
 
 
 def _hash(position: np.ndarray, seed: int) -> np.ndarray:
-    """Return `(n,)` uint64 hashes of positions: the finaliser of splitmix64, https://doi.org/10.1145/2714064.2660195"""
-    z = position.astype(np.uint64) + np.uint64((seed + 1) * _GOLDEN & _MASK)
+    """Return `(n,)` uint64 hashes of positions: the generator splitmix64, one stream per seed.
+
+    References:
+        Fast splittable pseudorandom number generators (Steele, Lea, Flood, 2014), https://doi.org/10.1145/2714064.2660195
+    """
+    start = _mix(np.array([seed], dtype=np.uint64))
+    return _mix(start + (position.astype(np.uint64) + np.uint64(1)) * _GOLDEN)
+
+
+def _mix(z: np.ndarray) -> np.ndarray:
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         z = (z ^ (z >> np.uint64(shift))) * np.uint64(factor)
     return z ^ (z >> np.uint64(31))

@@ -76,7 +76,7 @@ def load_tables(
             frame, more = parse(text, dialect, file.path)
             notes += said + ([] if first else more)
         frame.columns = [str(c) for c in frame.columns]
-        _check_cells(frame, file.path)
+        check_cells(frame, file.path)
         frames.append(_matching(frame, frames[0], file.path, files[0].path, target) if frames else frame)
     lengths = np.cumsum([0, *map(len, frames)])
     whole, said = clean_cells(pd.concat(frames, ignore_index=True) if len(frames) > 1 else frames[0])
@@ -134,7 +134,8 @@ def _json(file: TableFile) -> pd.DataFrame:
                 if line.strip():
                     records.append(json.loads(line))
     except (json.JSONDecodeError, RecursionError) as e:
-        raise Problem(f"{where}: not JSON ({e}). Write one object per line.") from None
+        reason = e.msg if isinstance(e, json.JSONDecodeError) else "nested too deeply"
+        raise Problem(f"{where}: not JSON ({reason}). Write one object per line.") from None
     bad = next((i for i, r in enumerate(records, start=1) if not isinstance(r, dict)), None)
     if bad or not records:
         said = f"record {bad} is no object" if bad else "it holds no records"
@@ -146,7 +147,8 @@ def _json(file: TableFile) -> pd.DataFrame:
     return frame
 
 
-def _check_cells(frame: pd.DataFrame, where: str) -> None:
+def check_cells(frame: pd.DataFrame, where: str) -> None:
+    """Raise `Problem` for a table without rows, or with lists and other containers in its cells."""
     import pandas as pd
 
     if not len(frame):
