@@ -36,7 +36,9 @@ def coverage(real: np.ndarray, fake: np.ndarray) -> Result:
     \[ \frac1n \sum_i \mathbb 1\left[ \min_j \|x_i - y_j\| < r_5(x_i) \right] \]
 
     averaged over disjoint equal blocks of at most 1000 records, so that the number means the same at every sample size.
-    Ties are broken at random. The note holds what a perfect model reaches. The interval is the delete-block jackknife's.
+    Ties are broken at random. The note holds what a perfect model reaches; above
+    that lies a model that is slightly too narrow, not a better one: read `density` beside it. The interval is the delete-block
+    jackknife's.
 
     Arguments:
         real: `(n, d)` features of real records, in random order.

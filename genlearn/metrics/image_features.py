@@ -1,9 +1,9 @@
 r"""Feature spaces of images: three random orthogonal convolutions (A), and the same net trained on the training part (B).
 
-The net: pixels scaled to [0, 1] by the largest training value; zero padding to at least 16 x 16, so that 8 x 8 images keep
-2 x 2 places in the last layer; three 3x3 convolutions with 32, 64 and 128 channels, stride 2, zero padding 1, no bias, ReLU after
-each, weights orthogonal with gain \(\sqrt2\); mean and standard deviation of each of the 128 last channels over places: 256
-features, standardised by the training part.
+The net: pixels scaled to [0, 1] by the largest training value; images with a side below 24 enlarged by a whole factor (pixels
+repeated; 8 x 8 becomes 24 x 24), so that the last layer keeps several places; three 3x3 convolutions with 32, 64 and 128
+channels, stride 2, zero padding 1, no bias, ReLU after each, weights orthogonal with gain \(\sqrt2\); mean and standard
+deviation of each of the 128 last channels over places: 256 features, standardised by the training part.
 
 B is trained 3 epochs (Adam, learning rate 0.002, batches of 64, at most 20,000 training images) to tell the labels or, where
 there are none, by how many quarter turns an image was rotated.
@@ -24,7 +24,7 @@ from .features import Space
 from .schema import as_word
 
 CHANNELS = (32, 64, 128)
-SMALLEST = 16
+SMALLEST = 24
 LARGEST = 64
 EPOCHS = 3
 MOST = 20_000
@@ -45,14 +45,24 @@ class Filters(torch.nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(n, c, h, w)` in [0, 1] to `(n, 256)`."""
-        missing = [max(0, SMALLEST - side) for side in x.shape[-2:]]
-        x = F.pad(x, (missing[1] // 2, missing[1] - missing[1] // 2, missing[0] // 2, missing[0] - missing[0] // 2))
+        factor = enlargement(x.shape[-2], x.shape[-1])
+        x = x.repeat_interleave(factor, 2).repeat_interleave(factor, 3) if factor > 1 else x
         for weight in self.weights:
             x = F.relu(F.conv2d(x, weight, stride=2, padding=1))
         places = x.flatten(2)
         mean = places.mean(2)
         # The small constant keeps the gradient of the root finite in channels that are flat.
         return torch.cat([mean, torch.sqrt((places - mean[:, :, None]).square().mean(2) + 1e-8)], 1)
+
+
+def enlargement(height: int, width: int) -> int:
+    """Return by how much images are enlarged: to a smaller side of at least 24 where the larger one stays within 64.
+
+    Example:
+        >>> enlargement(8, 8), enlargement(28, 28), enlargement(1, 500)
+        (3, 1, 1)
+    """
+    return max(1, min(-(-SMALLEST // min(height, width)), LARGEST // max(height, width)))
 
 
 def image_spaces(data: Dataset, seed: int) -> dict[str, Space]:
@@ -89,7 +99,7 @@ def _pixels(x: np.ndarray, top: int) -> Tensor:
 
 
 def _features(net: Filters, records: Records, top: int) -> np.ndarray:
-    batch = max(1, 2**19 // max(int(np.prod(records.x.shape[1:])), 1))
+    batch = max(1, 2**18 // max(int(np.prod(records.x.shape[1:])), 1))
     with torch.no_grad():
         parts = [net(_pixels(records.x[i : i + batch], top)) for i in range(0, len(records), batch)]
     return torch.cat(parts).numpy() if parts else np.zeros((0, 2 * CHANNELS[-1]), np.float32)

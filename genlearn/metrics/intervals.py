@@ -67,7 +67,7 @@ def jackknife(
     if len(left_out) < 2 or not np.isfinite(left_out).all():
         return Result(float(value), n=n, note=note)
     half = stats.t.ppf(0.975, len(left_out) - 1) * math.sqrt(jackknife_variance(left_out))
-    return Result(float(value), max(low, value - half), min(high, value + half), n, note, left_out)
+    return Result(float(value), float(max(low, value - half)), float(min(high, value + half)), n, note, left_out)
 
 
 def mean_of(results: Sequence[Result], *, low: float = -math.inf, high: float = math.inf) -> Result:

@@ -88,7 +88,7 @@ _ALL = (
         "higher",
         ANY,
         "The share of real records with a generated one closer than their fifth nearest real record. "
-        "A perfect model reaches about 0.97; a model that forgets groups or varies too little falls below.",
+        "A perfect model reaches about 0.97; one that forgets groups falls below, one that is slightly too narrow can rise above.",
         coverage,
     ),
     Metric(
@@ -98,7 +98,7 @@ _ALL = (
         "higher",
         ANY,
         "How many neighbourhoods of real records a generated one falls into, relative to a real one: about 1 for a perfect model. "
-        "Above 1 the model stays in the middle of the data, which coverage then shows.",
+        "Above 1 the model stays in the middle of the data, and a high coverage then proves nothing.",
         density,
     ),
     Metric(
@@ -147,7 +147,7 @@ _ALL = (
         "How far apart are the two clouds of features, as Gaussians?",
         "lower",
         ANY,
-        "The distance between means and covariances in space A: like FID, but its own features make it incomparable with published FIDs. "
+        "The distance between means and covariances in space A: like FID, but not comparable with published ones. "
         "It is biased at small samples and decides nothing here.",
         frechet,
     ),
