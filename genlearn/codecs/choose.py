@@ -10,12 +10,14 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from ..data.columns import ColumnInfo, hashable, is_number
+from ..data.columns import ColumnInfo, hashable, is_date, is_number
 from ..errors import Problem
 from ..layout import Role
 from .levels import Levels, plain
 from .numbers import NumberFormat
-from .parts import Lattice, LevelColumn, NumberColumn, SkippedColumn
+from .part_level import LevelColumn
+from .part_number import Lattice, NumberColumn
+from .parts import SkippedColumn
 from .scales import Affine, fit_scale
 
 FEW_VALUES = 20  # whole numbers with at most so many values are categories
@@ -60,8 +62,8 @@ def choose(
         if len(known) and not _takes_few_values(known, fmt, info, told):
             return _number(fmt, numbers, info, told, takes=takes, keys=keys, scale=scale, role=role)
         return _levels_of_numbers(series, info, fmt, numbers, takes, keys[0], role)
-    if is_number(series) and not pd.api.types.is_timedelta64_dtype(series):
-        fmt, numbers = NumberFormat.of(str(info.name), series, date=False)
+    if is_number(series) or is_date(series):
+        fmt, numbers = NumberFormat.of(str(info.name), series, date=is_date(series))
         return _levels_of_numbers(series, info, fmt, numbers, takes, keys[0], role)
     series = hashable(series)
     levels = Levels.of(series)

@@ -66,9 +66,8 @@ class Levels:
             return level
         shown = ", ".join(self.labels[:SHOWN]) + (f", ... ({len(self)} in all)" if len(self) > SHOWN else "")
         same = [label for label in self.labels if label.casefold() == str(value).casefold()]
-        raise Problem(
-            f'"{name}" has no value "{value}".{did_you_mean(str(value), same or self.labels)} Values: {shown}.'
-        )
+        close = did_you_mean(same[0] if same else str(value), self.labels)
+        raise Problem(f'"{name}" has no value "{value}".{close} Values: {shown}.')
 
 
 def plain(value: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -53,7 +54,10 @@ class NumberFormat:
         numbers = fmt.read(series)
         if fmt.form == "date":
             return fmt, numbers
-        decimals = decimals_of(numbers) if round_to == "found" else round_to
+        eps = 2.0**-23 if "float32" in fmt.dtype.lower() else 2.0**-52
+        decimals = decimals_of(numbers, eps) if round_to == "found" else round_to
+        if "%f" in fmt.pattern:
+            decimals = max(len(re.sub(r".*[.](\d+).*", r"\1", text)) for text in series.dropna().unique())
         return cls(**{**asdict(fmt), "decimals": decimals}), numbers
 
     def _of_dates(self, series: pd.Series) -> NumberFormat:
@@ -103,7 +107,7 @@ class NumberFormat:
         if pd.api.types.is_datetime64_any_dtype(series):
             moments = series
         else:
-            moments = pd.to_datetime(series, format=fmt, errors="coerce")
+            moments = pd.to_datetime(series, errors="coerce", format=fmt or "ISO8601")
             if fmt and (moments.isna() & series.notna()).any():
                 moments = pd.to_datetime(series, errors="coerce", format="ISO8601")
             self._refuse((moments.isna() & series.notna()).to_numpy(), series, f"is not a date ({fmt or 'ISO'})")
@@ -175,8 +179,8 @@ class NumberFormat:
 
     def _write_text(self, moments: pd.Series, missing: np.ndarray) -> pd.Series:
         text = moments.dt.strftime(self.pattern).astype(object).where(~missing, None)
-        if self.pattern.endswith("%f") and self.decimals == 3:
-            text = text.str[:-3]
+        if "%f" in self.pattern:
+            text = text.str.replace(rf"([.]\d{{{self.decimals}}})\d*", r"\1", regex=True)
         return text.astype(pd.api.types.pandas_dtype(self.dtype))
 
 
@@ -185,19 +189,24 @@ def _bounds(dtype: Any) -> tuple[float, float]:
     return max(float(info.min), -EXACT), min(float(info.max), EXACT)
 
 
-def decimals_of(numbers: np.ndarray) -> int | None:
-    """Return how many digits after the point all numbers get by with, or None if more than ten.
+def decimals_of(numbers: np.ndarray, eps: float = 2.0**-52) -> int | None:
+    """Return how many digits after the point all numbers get by with, or None if more than ten or more than float holds.
+
+    Arguments:
+        numbers: `(n,)`, NaN where missing.
+        eps: Relative precision that the numbers came with.
 
     Example:
-        >>> decimals_of(np.array([0.5, 12.25, np.nan]))
-        2
+        >>> decimals_of(np.array([0.5, 12.25, np.nan])), decimals_of(np.array([0.1 + 0.2])), decimals_of(np.array([1 / 3]))
+        (2, 1, None)
     """
     values = numbers[~np.isnan(numbers)]
     if not len(values):
         return None
+    size = np.abs(values)
     for decimals in range(DECIMALS + 1):
-        if np.abs(values).max() * 10.0**decimals > EXACT:
+        if size.max() * 10.0**decimals * eps * 64 > 1:  # digits near the precision tell nothing
             return None
-        if (np.round(values, decimals) == values).all():
+        if (np.abs(np.round(values, decimals) - values) <= 4 * eps * size).all():
             return decimals
     return None

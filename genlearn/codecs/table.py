@@ -18,7 +18,9 @@ from ..errors import Problem, did_you_mean
 from ..layout import Code, Field, Layout, fold
 from .base import Codec, Given
 from .choose import choose
-from .parts import LevelColumn, NumberColumn, Part, SkippedColumn, part_from_json
+from .part_level import LevelColumn
+from .part_number import NumberColumn
+from .parts import Part, SkippedColumn, part_from_json
 
 KEPT_OPTIONS = ("origin", "dtype", "y_apart")
 SHOWN = 6

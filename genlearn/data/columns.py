@@ -111,7 +111,7 @@ def _infer(name: Any, series: pd.Series, given: str | None, *, is_target: bool) 
     elif distinct <= 1 and (missing == 0 or distinct == 0):
         kind, note = "constant", "" if distinct else "no cell has a value"
     else:
-        kind, note = _guess(str(name), present, distinct)
+        kind, note = _guess(str(name).rstrip(" .:#"), present, distinct)
         if is_target and kind in ("id", "text"):
             kind, note = ("category", "the target") if not is_number(present) else ("integer", "the target")
     return ColumnInfo(name, kind, missing, distinct, note)  # type: ignore[arg-type]
@@ -124,7 +124,7 @@ def _guess(name: str, present: pd.Series, distinct: int) -> tuple[str, str]:
     content = pd.api.types.infer_dtype(present, skipna=True)
     if content == "boolean":
         return "boolean", ""
-    if content in ("datetime", "datetime64", "date"):
+    if is_date(present):
         return "date", ""
     if is_number(present):
         return _guess_number(name, present, distinct)
@@ -192,6 +192,12 @@ def is_number(series: pd.Series) -> bool:
         return not pd.api.types.is_bool_dtype(series) and not pd.api.types.is_complex_dtype(series)
     numeric = ("integer", "floating", "mixed-integer-float", "decimal")
     return series.dtype == object and pd.api.types.infer_dtype(series, skipna=True) in numeric
+
+
+def is_date(series: pd.Series) -> bool:
+    """Tell whether the cells are dates or times by their type; text that reads as dates is not."""
+    kinds = ("datetime", "datetime64", "date")
+    return not isinstance(series.dtype, pd.CategoricalDtype) and pd.api.types.infer_dtype(series, skipna=True) in kinds
 
 
 def date_format(series: pd.Series) -> str | None:
