@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,9 +25,11 @@ def duplicate_notes(parts: dict[str, np.ndarray], dropped: int) -> list[str]:
         parts: Content hashes by part, after dropping.
         dropped: How many records were dropped before.
     """
+    import pandas as pd
+
     notes = [f"{dropped:,} repeated records were dropped."] if dropped else []
     content = np.concatenate(list(parts.values()))
-    repeats = len(content) - len(np.unique(content))
+    repeats = len(content) - len(pd.unique(content))
     if repeats > NATURAL_REPEATS * len(content):
         return [
             *notes,
@@ -36,15 +39,14 @@ def duplicate_notes(parts: dict[str, np.ndarray], dropped: int) -> list[str]:
         said = "1 record repeats" if repeats == 1 else f"{repeats:,} records repeat"
         notes.append(f"{said} an earlier one (kept; --drop-duplicates drops repeats).")
     for name in ("valid", "test"):
-        if shared := int(np.isin(parts[name], parts["train"]).sum()):
+        if shared := int(pd.Index(parts[name]).isin(parts["train"]).sum()):
             notes.append(f"{shared:,} of the {len(parts[name]):,} {name} records also occur in train.")
     return notes
 
 
-def column_notes(records: Records) -> list[str]:
+def column_notes(records: Records, columns: Mapping[Any, ColumnInfo]) -> list[str]:
     """Say which columns of a table are constant, identifiers, free text, or hold outliers."""
     notes = []
-    columns = inferred(records)
     for kind, said in (
         ("constant", "constant and not learned"),
         ("id", "identifiers and not learned"),
@@ -71,12 +73,17 @@ def outliers(records: Records, column: str) -> int:
     return int((distance > _OUTLIER * spread).sum()) if spread > 0 else 0
 
 
-def summarise(data: Dataset) -> str:
-    """Return one line: how many records of what shape, which label, and the sizes of the parts."""
+def summarise(data: Dataset, columns: Mapping[Any, ColumnInfo]) -> str:
+    """Return one line: how many records of what shape, which label, and the sizes of the parts.
+
+    Arguments:
+        data: The three parts.
+        columns: What the columns of a table are; empty for images.
+    """
     parts = {name: data.part(name) for name in ("train", "valid", "test")}
     total = sum(map(len, parts.values()))
     sizes = " / ".join(f"{name} {len(part):,}" for name, part in parts.items())
-    what = _image_words(data.train, total) if data.modality == "image" else _table_words(data.train, total)
+    what = _image_words(data.train, total) if data.modality == "image" else _table_words(data.train, total, columns)
     return f"{what} · {sizes} (split {data.split_id})"
 
 
@@ -91,10 +98,9 @@ def _image_words(records: Records, total: int) -> str:
     return f"{total:,} image{'s' if total != 1 else ''} {height}x{width} {colour}{labels}"
 
 
-def _table_words(records: Records, total: int) -> str:
-    columns = inferred(records).values()
-    kinds = Counter(c.type for c in columns)
-    binary = sum(c.type == "integer" and c.n_distinct == 2 for c in columns)
+def _table_words(records: Records, total: int, columns: Mapping[Any, ColumnInfo]) -> str:
+    kinds = Counter(c.type for c in columns.values())
+    binary = sum(c.type == "integer" and c.n_distinct == 2 for c in columns.values())
     groups = {
         ("number", "numbers"): kinds["real"] + kinds["integer"] - binary,
         ("binary", "binary"): binary,

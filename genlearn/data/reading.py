@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import Problem, did_you_mean
 from .arrange import labels_of_paths, parts_of_paths
 from .arrays import array_records
-from .cleaning import NATURAL_REPEATS, column_notes, duplicate_notes, repeated, summarise
+from .cleaning import NATURAL_REPEATS, column_notes, duplicate_notes, inferred, repeated, summarise
 from .images import ImageFile, load_images
 from .records import Dataset, Modality, Part, Records, as_records
 from .sources import Source, locate
@@ -79,17 +79,19 @@ def read(
     notes += said
     parts = {name: _optioned(r, types, scale) for name, r in parts.items()}
     _check_alike(parts, main)
+    brought = "all" not in parts
+    columns = {}
     if next(iter(parts.values())).modality == "table":
         parts = {name: _targeted(r, wish or main.target, main.where) for name, r in parts.items()}
-    brought = "all" not in parts
+        whole = _joined(list(parts.values()))
+        columns = inferred(whole)
+        notes += column_notes(whole, columns)
     cut, said = _cut(parts, drop_duplicates, seed)
     notes += said
-    if cut["train"].modality == "table":
-        notes += column_notes(cut["train"])
     data = Dataset(
         main.name, cut["train"], cut["valid"], cut["test"], tuple(dict.fromkeys(notes)), brought_split=brought
     )
-    return replace(data, summary=summarise(data))
+    return replace(data, summary=summarise(data, columns))
 
 
 def read_all(source: Any, **options: Any) -> Records:
@@ -269,15 +271,16 @@ def _targeted(records: Records, target: str | None, where: str) -> Records:
 
 def _cut(parts: dict[str, Records], drop: bool, seed: int) -> tuple[dict[Part, Records], list[str]]:
     """Drop repeats if asked, then cut the parts that are missing from the first one."""
-    content, dropped = {}, 0
+    content, repeats, dropped = {}, 0.0, 0
+    source = "all" if "all" in parts else "train"
     for name, part in parts.items():
         content[name], again = repeated(part)
         if drop and again.any():
             parts[name], content[name], dropped = part.take(~again), content[name][~again], dropped + int(again.sum())
-    source = "all" if "all" in parts else "train"
+        elif name == source:
+            repeats = float(again.mean())
     hashes = content[source]
     notes = []
-    repeats = 1 - len(np.unique(hashes)) / max(len(hashes), 1)
     apart = parts[source].modality == "table" and repeats > NATURAL_REPEATS
     shares = {n: 0.0 if n in parts else s for n, s in (("valid", VALID_SHARE), ("test", TEST_SHARE))}
     number = assign(np.arange(len(hashes)) if apart else hashes, **shares, seed=seed)
