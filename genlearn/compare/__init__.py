@@ -15,10 +15,12 @@ from __future__ import annotations
 
 import platform
 import shlex
+import shutil
 import sys
 import tempfile
 import time
 import types
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -87,8 +89,19 @@ def compare(
 
 
 def _run(wanted: Plan, out: str | Path | None, resume: bool, watch: Sequence[Watch]) -> Board:
-    scratch = None if out is not None else tempfile.TemporaryDirectory(prefix="genlearn-")
-    folder = Path(out if out is not None else scratch.name)  # type: ignore[union-attr]
+    if out is not None:
+        return _fill(wanted, Path(out), resume, watch)
+    scratch = tempfile.mkdtemp(prefix="genlearn-")
+    try:
+        board = _fill(wanted, Path(scratch), resume, watch)
+    except BaseException:
+        shutil.rmtree(scratch)
+        raise
+    weakref.finalize(board, shutil.rmtree, scratch, ignore_errors=True)  # it lives as long as the board
+    return board
+
+
+def _fill(wanted: Plan, folder: Path, resume: bool, watch: Sequence[Watch]) -> Board:
     bench = Bench(wanted, folder, resume, watch)
     begun = time.monotonic()
     rows: list[Row] = []
@@ -104,15 +117,13 @@ def _run(wanted: Plan, out: str | Path | None, resume: bool, watch: Sequence[Wat
                     trials.append(bench.trial(entry, k))
             except Unsuited as e:
                 skipped.append({"name": entry.name, "reason": str(e)})
-                continue
             finally:
                 if trials:
                     (references if entry.reference else rows).append(Row(entry.name, trials, entry.reference))
     except KeyboardInterrupt:  # rows so far are worth a report; the rest goes on with resume
         interrupted = True
-    run = _circumstances(wanted, time.monotonic() - begun)
-    facts = _facts(wanted.data, references)
-    board = Board(folder, facts, rows, references, skipped, run=run, interrupted=interrupted, keep_alive=scratch)
+    facts, run = _facts(wanted.data, references), _circumstances(wanted, time.monotonic() - begun)
+    board = Board(folder, facts, rows, references, skipped, run=run, interrupted=interrupted)
     store.write_json(folder / "report.json", board.to_json())
     return board
 

@@ -136,7 +136,7 @@ class Bench:
 
 def _note_judgement(trial: Trial, judgement: Judgement) -> None:
     trial.metrics, trial.remarks = dict(judgement.metrics), list(judgement.notes)
-    trial.copies = {} if judgement.copies is None else exhibits.copy_test(judgement.copies)
+    trial.copies = exhibits.copy_test(judgement.copies)
 
 
 class _Curve:

@@ -78,8 +78,7 @@ class Plan:
     def __str__(self) -> str:
         names = ", ".join(e.name for e in self.candidates) or "no candidates"
         yardsticks = ", ".join(e.name for e in self.references)
-        each = self.options.get("budget") or self.options.get("steps")
-        effort = f"{each} {'steps ' if 'steps' in self.options else ''}each, " if each else ""
+        effort = "".join(f"{_effort(k, self.options[k])} each, " for k in ("budget", "steps") if k in self.options)
         total = "" if self.seconds is None else f" · about {_about(self.seconds)}"
         return (
             f"plan: {names} + references {yardsticks} · {effort}{self.seeds} seed{'s' * (self.seeds != 1)} · "
@@ -199,6 +198,14 @@ def _expected(model: Model, n: int) -> float | None:
     from ..engine import seconds_of
 
     return seconds_of(budget)
+
+
+def _effort(kind: str, value: Any) -> str:
+    if kind == "steps":
+        return f"{value:,} steps"
+    from ..engine import seconds_of
+
+    return duration(seconds_of(value))
 
 
 def _about(seconds: float) -> str:

@@ -29,7 +29,6 @@ class Board:
         skipped: Models that cannot take the data: `{"name": ..., "reason": ...}`.
         run: How it was made: command, versions, seeds, budget.
         interrupted: True if it was stopped before all models were done.
-        keep_alive: Held as long as the board lives (a temporary folder).
     """
 
     def __init__(
@@ -42,13 +41,11 @@ class Board:
         *,
         run: dict[str, Any] | None = None,
         interrupted: bool = False,
-        keep_alive: Any = None,
     ) -> None:
         self.folder, self.data, self.skipped, self.run = folder, data, list(skipped), run or {}
         self.rows = sorted(rows, key=_rank)
         self.references = list(references)
         self.interrupted = interrupted
-        self._keep_alive = keep_alive
 
     @cached_property
     def decision(self) -> Verdict:

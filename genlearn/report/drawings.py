@@ -127,7 +127,7 @@ def histogram(
         label: The drawing in words.
         dates: Edges are seconds since 1970, written as days.
     """
-    width, height, bottom, top = 214.0, 96.0, 16.0, 4.0
+    width, height, bottom, top = 236.0, 100.0, 16.0, 4.0
     peak = max([*real, *(s for _, shares in fakes for s in shares), 1e-9])
     step = width / len(real)
 
@@ -156,7 +156,7 @@ def bars(levels: Sequence[str], real: Sequence[float], fakes: Sequence[tuple[int
         fakes: `(colour number, shares)` per model.
         label: The drawing in words.
     """
-    width, line, name = 214.0, 15.0, 84.0
+    width, line, name = 236.0, 15.0, 98.0
     height = line * len(levels) + 2
     peak = max([*real, *(s for _, shares in fakes for s in shares), 1e-9])
     body = ""
@@ -192,7 +192,7 @@ def heatmap(matrix: np.ndarray, names: Sequence[str], label: str) -> str:
     buffer = io.BytesIO()
     Image.fromarray(rgba, "RGBA").save(buffer, format="PNG")
     data = base64.b64encode(buffer.getvalue()).decode()
-    side, left = 196.0, 76.0 if n <= 20 else 0.0
+    side, left = 192.0, 84.0 if n <= 20 else 0.0
     body = f'<image class="pixels" href="data:image/png;base64,{data}" x="{left:g}" y="0" width="{side:g}" height="{side:g}"/>'
     body += f'<rect class="frame" x="{left:g}" y="0" width="{side:g}" height="{side:g}"/>'
     if left:

@@ -25,9 +25,9 @@ STRIPS, STEPS = 4, 9
 MOST_LABELS = 12
 
 
-def copy_test(copies: Copies) -> dict[str, Any]:
-    """Return the outcome of a copy test without its pairs, ready for JSON."""
-    return {k: v for k, v in copies.to_json().items() if k != "pairs"}
+def copy_test(copies: Copies | None) -> dict[str, Any]:
+    """Return the outcome of a copy test without its pairs, ready for JSON; empty if there was none."""
+    return {} if copies is None else {k: v for k, v in copies.to_json().items() if k != "pairs"}
 
 
 def show_real(trial: Trial, data: Dataset, home: Path) -> None:

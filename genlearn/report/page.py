@@ -59,6 +59,7 @@ def comparison(folder: Path, report: dict[str, Any]) -> dict[str, Any]:
         "skipped": report["skipped"],
         "metrics": sections.metric_cards(rows),
         "numbers": sections.numbers(rows),
+        "remarks": sections.remarks(rows),
         "spreads": sections.spreads(rows),
         "pictures": [] if table else plates.pictures(rows, homes, album),
         "tables": plates.tables(rows, trials) if table else [],
@@ -82,7 +83,7 @@ def single(folder: Path) -> dict[str, Any]:
     state = {k: v for k, v in config["state"].items() if isinstance(v, int | float | str) and not isinstance(v, bool)}
     return {
         "title": f"{config['model']}", "summary": str(run.get("summary") or run.get("source") or config["modality"]),
-        "verdict": None, "board": None, "skipped": [], "metrics": [], "numbers": None, "spreads": [],
+        "verdict": None, "board": None, "skipped": [], "metrics": [], "numbers": None, "remarks": [], "spreads": [],
         "pictures": plates.run_pictures(folder, album), "tables": plates.run_tables(folder), "columns": None,
         "curves": [c for c in [plates.curves(row, folder)] if c], "costs": [], "settings": sections.settings([row]),
         "data": None, "notes": [], "run": {"versions": config["versions"], "command": run.get("command")},

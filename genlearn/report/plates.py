@@ -86,7 +86,7 @@ def tables(rows: Sequence[Row], trials: dict[str, dict[str, Any]]) -> list[dict[
         if exhibit.get("nearest") and not row["reference"]:
             near = exhibit["nearest"]
             pairs = zip(near["made"], near["kept"], strict=True)
-            nearest.append({**head, "columns": exhibit["columns"], "lines": _paired(list(pairs)[:4])})
+            nearest.append({**head, "columns": exhibit["columns"], "lines": _paired(pairs)})
         if exhibit.get("reconstructions"):
             made = exhibit["reconstructions"]
             again.append(

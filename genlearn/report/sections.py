@@ -15,6 +15,7 @@ from .board import SHORT, copying, duration
 from .rows import REAL
 
 COLOURS = 6
+DIGITS = {"nats": 1, "kid_a": 4, "kid_b": 4, "active_units": 0}
 HEADLINE = {"auc": (0.5, 1.0), "coverage": (0.0, 1.0), "useful": None}
 
 Row = dict[str, Any]
@@ -54,15 +55,19 @@ def trial_of(folder: Path, name: str) -> dict[str, Any]:
 def figure(result: dict[str, Any] | None, digits: int = 2) -> dict[str, Any]:
     """Return value and interval of a metric as text; a dash where there is none, with the reason as a note."""
     if result is None or result["value"] is None:
-        return {"value": "–", "interval": "", "note": (result or {}).get("note", ""), "n": (result or {}).get("n")}
+        return {"value": "–", "interval": "", "note": (result or {}).get("note", "")}
     low, high = result["low"], result["high"]
-    known = low is not None and high is not None
-    return {
-        "value": f"{result['value']:.{digits}f}".replace("-", "−"),
-        "interval": f"{low:.{digits}f} – {high:.{digits}f}".replace("-", "−") if known else "",
-        "note": result["note"],
-        "n": result["n"],
-    }
+    between = (
+        ""
+        if low is None or high is None
+        else f"{_signed(low, digits)}{' to ' if low < 0 else ' – '}{_signed(high, digits)}"
+    )
+    return {"value": _signed(result["value"], digits), "interval": between, "note": result["note"]}
+
+
+def _signed(value: float, digits: int) -> str:
+    text = f"{value:.{digits}f}"
+    return text.lstrip("-") if float(text) == 0 else text.replace("-", "−")
 
 
 def board(report: dict[str, Any], rows: Sequence[Row]) -> dict[str, Any]:
@@ -123,9 +128,7 @@ def numbers(rows: Sequence[Row]) -> dict[str, Any]:
     names = [name for name in METRICS if any(_value(row, name) is not None for row in able)]
     body = []
     for name in names:
-        values = [v for row in able if (v := _value(row, name)) is not None]
-        digits = 1 if name == "nats" else 2 if max(map(abs, values)) >= 0.05 else 4
-        cells = [figure(row["metrics"].get(name), digits) for row in able]
+        cells = [figure(row["metrics"].get(name), DIGITS.get(name, 2)) for row in able]
         body.append({"title": METRICS[name].title, "better": METRICS[name].direction, "cells": cells})
     return {"names": [row["name"] for row in able], "rows": body}
 
@@ -138,6 +141,15 @@ def metric_cards(rows: Sequence[Row]) -> list[dict[str, str]]:
         for name, m in METRICS.items()
         if name in used
     ]
+
+
+def remarks(rows: Sequence[Row]) -> list[str]:
+    """Return what the judge noticed: once where it holds for several rows, else with the row's name."""
+    said: dict[str, list[str]] = {}
+    for row in rows:
+        for text in row.get("remarks", []):
+            said.setdefault(text, []).append(row["name"])
+    return [text if len(names) > 1 else f"{names[0]}: {text}" for text, names in said.items()]
 
 
 def spreads(rows: Sequence[Row]) -> list[dict[str, Any]]:

@@ -9,14 +9,14 @@ import numpy as np
 
 from ..data.records import Dataset, Records
 
-BINS, LEVELS, COLUMNS = 24, 10, 60
+BINS, LEVELS, COLUMNS = 24, 8, 60
 
 
 def sketch(data: Dataset, records: Records) -> dict[str, dict[str, Any]]:
     """Return the distribution of each column in bins that depend on the test part only, so that rows can be overlaid.
 
-    A number column has `edges` and `share` (24 bins from the 0.5 % to the 99.5 % quantile, the outer bins take what lies
-    beyond), any other column `levels` and `share` (the ten most frequent, then the rest). `missing` is the share of empty cells,
+    A number column has `edges` and `share` (at most 24 bins from the 0.5 % to the 99.5 % quantile, the outer bins take what
+    lies beyond), any other column `levels` and `share` (the eight most frequent, then the rest). `missing` is the share of empty cells,
     `share` refers to the others. The first 60 columns are kept.
     """
     names = [name for name in list(data.test.x.columns)[:COLUMNS] if name in records.x]
@@ -36,11 +36,16 @@ def _column(real: Any, values: Any) -> dict[str, Any]:
 
 
 def _numbers(real: np.ndarray, values: np.ndarray) -> dict[str, Any]:
-    low, high = np.quantile(real, [0.005, 0.995])
-    low, high = (low, high) if high > low else (real.min(), real.max())
-    edges = np.linspace(low, high, BINS + 1)
-    bins = np.clip(np.searchsorted(edges, values, "right") - 1, 0, BINS - 1)
-    return {"edges": edges.tolist(), "share": _shares(np.bincount(bins, minlength=BINS))}
+    low, high = (float(q) for q in np.quantile(real, [0.005, 0.995]))
+    if (real == np.round(real)).all():  # whole numbers: bins of equal whole width, or teeth appear that are not there
+        low = np.floor(low) - 0.5
+        step = max(1.0, np.ceil((np.ceil(high) + 0.5 - low) / BINS))
+        edges = low + step * np.arange(int(np.ceil((np.ceil(high) + 0.5 - low) / step)) + 1)
+    else:
+        low, high = (low, high) if high > low else (float(real.min()), float(real.max()))
+        edges = np.linspace(low, high, BINS + 1)
+    bins = np.clip(np.searchsorted(edges, values, "right") - 1, 0, len(edges) - 2)
+    return {"edges": edges.tolist(), "share": _shares(np.bincount(bins, minlength=len(edges) - 1))}
 
 
 def _levels(real: Any, values: Any) -> dict[str, Any]:

@@ -86,14 +86,15 @@ def judge(models: Sequence[Row], references: Sequence[Row]) -> Verdict:
     else:
         keep = second if best.seconds > CHEAPER * second.seconds else best
         other = best if keep is second else second
-        headline = f"no difference shown between {best.name} and {second.name}"
-        cheaper = (
-            f"it is {_times(other, keep)} cheaper"
-            if other.seconds > CHEAPER * keep.seconds
-            else "both cost about the same"
+        headline = f"no difference shown between {best.name} and {second.name}; keep {keep.name}"
+        apart = (
+            f" differs by {_interval(difference)}, which includes 0"
+            if difference.low is not None
+            else " has no interval"
         )
-        apart = f" (two-sample AUC {_interval(difference)} apart)" if difference.value is not None else ""
-        reasons = [f"On realism they cannot be told apart{apart}.", f"Keep {keep.name}: {cheaper}.", _copying(keep)]
+        cheaper = other.seconds > CHEAPER * keep.seconds
+        cost = f"{keep.name} is {_times(other, keep)} cheaper." if cheaper else "Both cost about the same."
+        reasons = [f"Their two-sample AUC{apart}.", cost, _copying(keep)]
     reasons += _ahead(keep, references)
     return Verdict(best.name, keep.name, headline, (*reasons, *remarks), seeds, second.name, difference)
 
@@ -129,15 +130,21 @@ def _times(dear: Row, cheap: Row) -> str:
 
 
 def _bargain(second: Row, best: Row) -> list[str]:
-    if best.seconds < CHEAPER * second.seconds:
-        return []
-    cheap = f"{second.name} is {_times(best, second)} cheaper"
+    """Say what speaks for the runner-up: cost, or records that are better to learn from."""
     a, b = second.value("useful"), best.value("useful")
-    if a is None or b is None:
+    known = a is not None and b is not None
+    gap = 0.0 if a is None or b is None else a - b
+    values = f" ({a:.2f} against {b:.2f})" if known else ""
+    if best.seconds < CHEAPER * second.seconds:
+        return [f"{second.name} is more useful, though{values}."] if gap > NEARLY else []
+    cheap = f"{second.name} is {_times(best, second)} cheaper"
+    if not known:
         return [f"{cheap}."]
-    if a >= b - NEARLY:
-        return [f"{cheap} and {'nearly' if a < b else 'just'} as useful."]
-    return [f"{cheap} but less useful ({a:.2f} against {b:.2f})."]
+    if gap < -NEARLY:
+        return [f"{cheap} but less useful{values}."]
+    return [
+        f"{cheap} and {'more useful' + values if gap > NEARLY else 'nearly as useful' if gap < 0 else 'just as useful'}."
+    ]
 
 
 def _ahead(keep: Row, references: Sequence[Row]) -> list[str]:
