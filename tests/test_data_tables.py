@@ -225,7 +225,7 @@ def test_columns_worth_a_word_are_noted():
     frame.loc[5, "v"] = 1e4
     notes = " ".join(read(frame, seed=1).notes)
     assert "k is constant" in notes
-    assert "id is identifiers" in notes
+    assert "id is an identifier: not learned" in notes
     assert "v 1 (kept)" in notes
 
 

@@ -47,14 +47,15 @@ def duplicate_notes(parts: dict[str, np.ndarray], dropped: int) -> list[str]:
 def column_notes(records: Records, columns: Mapping[Any, ColumnInfo]) -> list[str]:
     """Say which columns of a table are constant, identifiers, free text, or hold outliers."""
     notes = []
-    for kind, said in (
-        ("constant", "constant and not learned"),
-        ("id", "identifiers and not learned"),
-        ("text", "free text and not learned"),
+    for kind, one, many in (
+        ("constant", "constant", "constant"),
+        ("id", "an identifier", "identifiers"),
+        ("text", "free text", "free text"),
     ):
         names = [str(c.name) for c in columns.values() if c.type == kind]
         if names:
-            notes.append(f"{_listed(names)} {'is' if len(names) == 1 else 'are'} {said}.")
+            said = f"is {one}" if len(names) == 1 else f"are {many}"
+            notes.append(f"{_listed(names)} {said}: not learned.")
     far = {str(c.name): outliers(records, c.name) for c in columns.values() if c.type in ("real", "integer")}
     if far := {name: count for name, count in far.items() if count}:
         listed = _listed([f"{name} {count:,}" for name, count in far.items()])
