@@ -7,7 +7,7 @@ The README is read as it is, so its table of models stands in it: `python docs/g
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -152,13 +152,13 @@ def verbs() -> str:
     return "\n\n".join(filter(None, parts))
 
 
-def commands() -> dict[str, Any]:
-    """The verbs of the command line, by name."""
+def commands(words: Sequence[str] = ()) -> dict[str, Any]:
+    """The verbs of the command line by name; `fit` has the settings of the model that the words name."""
     import typer
 
     from genlearn.cli import _app
 
-    return dict(typer.main.get_command(_app([])).commands)  # type: ignore[attr-defined]
+    return dict(typer.main.get_command(_app(words)).commands)  # type: ignore[attr-defined]
 
 
 def _is_flag(p: Any) -> bool:
@@ -206,7 +206,8 @@ def _indent(text: str) -> str:
 def readme() -> str:
     """The README with its table of models as the code has it."""
     table = re.compile(r"(<!-- models -->\n).*?(\n<!-- end of models -->)", re.S)
-    return table.sub(lambda m: m[1] + models("docs/models/") + m[2], README.read_text(encoding="utf-8"))
+    dollars = re.sub(r"\\\((.*?)\\\)", r"$\1$", models("docs/models/"))  # the form of formulas that code hosts draw
+    return table.sub(lambda m: m[1] + dollars + m[2], README.read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":
