@@ -126,6 +126,9 @@ def test_atoms_are_spikes_not_modes() -> None:
     assert find_atoms(inflated, find_lattice(inflated, 0, whole=True)) == (0.0,)
     smooth = RNG.normal(size=1000)
     assert find_atoms(np.concatenate([smooth, np.full(60, 1.5), np.full(40, 2.5)]), None) == (1.5,)
+    # Money: zeros, then a few usual amounts among the rest, which are rare in the whole.
+    usual = np.concatenate([np.zeros(5000), np.full(60, 7298.0), RNG.integers(1000, 9000, 400)])
+    assert find_atoms(usual, find_lattice(usual, 0, whole=True)) == (0.0, 7298.0)
     many = np.concatenate([np.repeat(np.arange(7) + 0.5, [60, 61, 62, 63, 64, 65, 66]), smooth[:100]])
     assert find_atoms(many, None) == (2.5, 3.5, 4.5, 5.5, 6.5)
 
@@ -422,6 +425,20 @@ def test_arrays_are_real_columns_without_inference() -> None:
     assert (whole.decode(Code(code.x + 0.1)).natural() == x).all()
 
 
+def test_constants_of_arrays() -> None:
+    x = np.column_stack([np.full(5, 7.0), np.arange(5.0)])
+    codec = TableCodec().fit(as_records(x))
+    assert fields(codec) == {"x1": "real"}
+    x[0, 0] = 8
+    code = codec.encode(as_records(x))
+    assert code.log_det is not None
+    assert (code.log_det - code.log_det[1]).tolist() == pytest.approx([-math.log(7), 0, 0, 0, 0])
+    assert (codec.decode(code).natural()[:, 0] == 7).all()
+    alone = TableCodec().fit(as_records(x[1:, :1]))
+    assert fields(alone) == {"x0": "real"}
+    assert (alone.decode(alone.encode(as_records(x[:, :1]))).natural() == x[:, :1]).all()
+
+
 def test_gate_names_do_not_collide() -> None:
     frame = pd.DataFrame({"a": [1.5, 2.25, np.nan, 3.125], "a?": ["x", "y", "x", "x"]})
     codec = fitted(frame)
@@ -473,7 +490,7 @@ def test_given() -> None:
         ({"age": 200}, "18..90"),
         ({"age": "40:30"}, "is empty"),
         ({"length": 0.3012}, "steps of 0.005"),
-        ({"gain": "0:500"}, "frequent value 0 inside"),
+        ({"gain": "0:500"}, 'frequent values of their own inside "0:500": 0'),
         ({"rooms": 9}, 'has no value "9"'),
         ({"planet": "Mars"}, 'has no value "Mars"'),
     ],

@@ -122,10 +122,10 @@ def _level_column(
 # -- numbers ---------------------------------------------------------------------------------------------------------
 def _takes_few_values(known: np.ndarray, fmt: NumberFormat, info: ColumnInfo, told: bool) -> bool:
     """Tell whether numbers are better told apart than counted: few values that repeat."""
-    if told and info.type != "date":
-        return info.n_distinct <= 1 and info.n_missing > 0
     if info.n_distinct == 1:
-        return True
+        return info.type != "real" or not told or info.n_missing > 0
+    if told and info.type != "date":
+        return False
     if info.type == "integer" or fmt.form == "date":
         return info.n_distinct <= FEW_VALUES and len(known) >= 2 * info.n_distinct
     return info.n_distinct <= FEW_VALUES and len(known) > 5 * info.n_distinct
@@ -153,18 +153,23 @@ def find_lattice(known: np.ndarray, decimals: int | None, *, whole: bool) -> Lat
 def find_atoms(known: np.ndarray, lattice: Lattice | None) -> tuple[float, ...]:
     """Return the values that repeat so often that no smooth density holds them, at most five, in order.
 
-    On a lattice a value must also stand out from both neighbours, so that the mode of a short count is none.
+    An atom holds at least 5 % (15 % on a short lattice) of the numbers that are no atoms yet, and 20 of them. On a lattice it
+    must also stand out from both neighbours, so that the mode of a short count is none.
     """
     values, counts = np.unique(known, return_counts=True)
+    outstanding = counts
     if lattice is not None:
         at = dict(zip(lattice.index(values).tolist(), counts.tolist(), strict=True))
         beside = np.array([max(at.get(k - 1, 0), at.get(k + 1, 0)) for k in at])
-        counts = np.where(counts >= SPIKE * beside, counts, 0)
+        outstanding = np.where(counts >= SPIKE * beside, counts, 0)
     short = lattice is not None and lattice.levels <= LATTICE_LEVELS
-    least = max(ATOM_COUNT, (LATTICE_ATOM_SHARE if short else ATOM_SHARE) * len(known))
-    often = np.flatnonzero(counts >= least)
-    chosen = often[np.argsort(-counts[often], kind="stable")][:MOST_ATOMS]
-    return tuple(np.sort(values[chosen]).tolist())
+    share, left, atoms = LATTICE_ATOM_SHARE if short else ATOM_SHARE, len(known), []
+    for i in np.argsort(-outstanding, kind="stable")[:MOST_ATOMS]:
+        if outstanding[i] < max(ATOM_COUNT, share * left):
+            break
+        atoms.append(float(values[i]))
+        left -= int(counts[i])
+    return tuple(sorted(atoms))
 
 
 def _number(

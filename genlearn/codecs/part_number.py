@@ -164,9 +164,10 @@ class NumberColumn:
             return {0: 1.0 + self.atoms.index(low)}
         inside = [a for a in self.atoms if low <= a <= high]
         if inside:
+            shown = ", ".join(self._shown(a) for a in inside)
             raise Problem(
-                f'"{self.name}" has the frequent value {self._shown(inside[0])} inside "{value}". '
-                "Ask for that value alone or for a range beside it."
+                f'"{self.name}" has frequent values of their own inside "{value}": {shown}. '
+                "Ask for one of them alone or for a range between them."
             )
         return {**({0: 0.0} if self.gated else {}), int(self.gated): self._code_range(low, high, value)}
 

@@ -107,30 +107,28 @@ class TableCodec(Codec):
 
     def _arrange(self) -> None:
         """Decide which parts make up `x`, and set the layout."""
-        label = self._part(self.target) if self.target is not None else None
+        self._named = {p.name: p for p in self.parts}
+        label = self._named[self.target] if self.target is not None else None
         self._label = label if isinstance(label, LevelColumn) else None
         still = [p for p in self.parts if not isinstance(p, SkippedColumn) and p is not self._label]
-        self._coded = [p for p in still if _varies(p)]
-        if not self._coded:
+        coded = [p for p in still if _varies(p)]
+        if not coded:
             numbers = [p for p in still if isinstance(p, NumberColumn) or p.format is not None]
-            self._coded = (numbers or still)[:1]
-        if not self._coded and self._label is not None:
-            self._coded, self._label = [self._label], None
-        if not self._coded:
+            coded = (numbers or still)[:1]
+        if not coded and self._label is not None:
+            coded, self._label = [self._label], None
+        if not coded:
             names = ", ".join(f'"{p.name}"' for p in self.parts[:SHOWN])
             raise Problem(f"nothing to model: {names} are identifiers or free text. Set their types (column=category).")
         fields: list[Field] = []
-        self._where: list[slice] = []
-        for part in self._coded:
+        self._where: dict[Any, slice] = {}  # columns of x by part
+        for part in coded:
             own = part.fields()
-            self._where.append(slice(len(fields), len(fields) + len(own)))
+            self._where[part] = slice(len(fields), len(fields) + len(own))
             fields += own
         measure = "; ".join(p.measure for p in self.parts if not isinstance(p, SkippedColumn))
         layout = Layout(tuple(fields), self._label.fields()[0] if self._label else None, measure)
         self.layout = layout.with_target_as_field() if self.fold else layout
-
-    def _part(self, name: Any) -> Part:
-        return next(p for p in self.parts if p.name == name)
 
     # -- records to codes --------------------------------------------------------------------------------------------
     def parse(self, records: Records) -> ParsedTable:
@@ -138,7 +136,7 @@ class TableCodec(Codec):
         frame = self._fitting(records)
         n = len(frame)
         x, log_det, unseen = (
-            np.empty((n, sum(s.stop - s.start for s in self._where))),
+            np.empty((n, sum(s.stop - s.start for s in self._where.values()))),
             np.zeros(n),
             -math.log(self.rows + 2),
         )
@@ -152,8 +150,10 @@ class TableCodec(Codec):
                 new = np.isnan(within) & known
                 y = np.where(known & ~new, np.nan_to_num(value[:, 0]), -1).astype(np.int64)
                 within = np.where(known, within, 0.0)  # a missing label is summed over, which costs nothing
-            elif part in self._coded:
-                x[:, self._where[self._coded.index(part)]] = value
+            elif part in self._where:
+                x[:, self._where[part]] = value
+            elif isinstance(part, NumberColumn):
+                within = np.where(value[:, 0] == part.low, 0.0, math.nan)  # a constant
             log_det += np.where(np.isnan(within), unseen, within)
         return ParsedTable(x, y, log_det, tuple(frame.columns))
 
@@ -186,13 +186,13 @@ class TableCodec(Codec):
         if unknown is not None:
             mask = np.ones(x.shape, dtype=bool)
             for name, rows in zip(raw.columns, unknown.T, strict=True):
-                part = self._part(name)
+                part = self._named[name]
                 if part is self._label and y is not None:
                     y[rows] = -1
-                elif part in self._coded:
-                    where = self._where[self._coded.index(part)]
+                elif part in self._where:
+                    where = self._where[part]
                     mask[rows, where], x[rows, where] = False, math.nan
-        for part, where in zip(self._coded, self._where, strict=True):
+        for part, where in self._where.items():
             if isinstance(part, NumberColumn):
                 block = x[:, where]
                 slope = part.encode(block, self._noise(noise, where.stop - 1, len(x)))
@@ -226,8 +226,8 @@ class TableCodec(Codec):
                 columns[part.name] = part.write(len(x))
             elif part is self._label:
                 columns[part.name] = part.decode(np.full((len(x), 1), math.nan) if y is None else y[:, None])
-            elif part in self._coded:
-                columns[part.name] = part.decode(x[:, self._where[self._coded.index(part)]])
+            elif part in self._where:
+                columns[part.name] = part.decode(x[:, self._where[part]])
             else:
                 columns[part.name] = part.decode(np.zeros((len(x), 1)))
         frame = pd.DataFrame(columns)
@@ -254,9 +254,9 @@ class TableCodec(Codec):
                     raise Problem(f'the target "{name}" takes one value, not the range "{value}".')
                 wanted.y = int(asked[0])
                 continue
-            if part is not self._label and part not in self._coded:
+            if part is not self._label and part not in self._where:
                 continue  # a constant that was asked for by its own value
-            start = self.layout.size - 1 if part is self._label else self._where[self._coded.index(part)].start
+            start = self.layout.size - 1 if part is self._label else self._where[part].start
             for offset, bound in asked.items():
                 if isinstance(bound, tuple):
                     wanted.ranges[start + offset] = bound
@@ -267,7 +267,7 @@ class TableCodec(Codec):
     def missing(self, records: Records, mask: Any | None) -> np.ndarray:
         """Return `(n, columns)`, True where a cell is to be filled: `mask`, or the empty cells of modelled columns."""
         frame = self._fitting(records)
-        modelled = np.array([not isinstance(self._part(c), SkippedColumn) for c in frame.columns])
+        modelled = np.array([not isinstance(self._named[c], SkippedColumn) for c in frame.columns])
         if mask is None:
             return frame.isna().to_numpy() & modelled
         cells = np.asarray(mask)
