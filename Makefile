@@ -30,7 +30,7 @@ tests: $(STAMP)
 		--cov=genlearn --cov-report=term --cov-fail-under=90 --durations=10
 
 docs: $(STAMP)
-	DISABLE_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 clean:
 	rm -rf $(VENV) build dist site .mypy_cache .ruff_cache .pytest_cache .coverage*
