@@ -587,3 +587,26 @@ def test_numbers_that_come_as_text_are_read() -> None:
     codec = fitted(FRAME)
     assert torch.equal(codec.encode(table(as_text)).x.nan_to_num(), codec.encode(table(FRAME)).x.nan_to_num())
     assert codec.layout == fitted(FRAME).layout
+
+
+def test_numbers_kept_as_text_or_objects_come_back_so() -> None:
+    frame = pd.DataFrame(
+        {
+            "text": [f"{i / 4:.2f}" for i in range(60)],
+            "long": [repr(i / 3) for i in range(60)],
+            "object": pd.Series([i**2 if i % 9 else None for i in range(60)], dtype=object),
+            "x": RNG.normal(size=60),
+        }
+    )
+    codec = fitted(frame, types={"text": "real", "long": "real"}, scale="none")
+    pd.testing.assert_frame_equal(codec.decode(codec.encode(table(frame))).x, frame)
+
+
+def test_a_hole_that_training_never_had_leaves_one() -> None:
+    frame = pd.DataFrame({"k": np.arange(100), "b": [True, False] * 50})
+    codec = fitted(frame)
+    code = codec.encode(table(frame[:3].astype(object).mask([[True, True], [False, False], [False, False]])))
+    back = codec.decode(code).x
+    assert back.isna().sum().tolist() == [1, 1]
+    assert back["k"].tolist()[1:] == [1, 2]
+    assert back["b"].tolist()[1:] == [False, True]

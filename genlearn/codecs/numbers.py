@@ -139,11 +139,13 @@ class NumberFormat:
         missing = np.isnan(numbers)
         if isinstance(dtype, pd.CategoricalDtype) or pd.api.types.is_object_dtype(dtype):
             whole = self.decimals == 0
-            return pd.Series([None if math.isnan(v) else int(v) if whole else v for v in numbers], dtype=object)
+            return pd.Series(
+                [None if math.isnan(v) else int(v) if whole else v for v in numbers.tolist()], dtype=object
+            )
         if pd.api.types.is_string_dtype(dtype):
             text = [
                 None if math.isnan(v) else repr(v) if self.decimals is None else f"{v:.{self.decimals}f}"
-                for v in numbers
+                for v in numbers.tolist()
             ]
             return pd.Series(text, dtype=dtype)
         if pd.api.types.is_integer_dtype(dtype) or pd.api.types.is_bool_dtype(dtype):
