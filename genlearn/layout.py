@@ -248,8 +248,7 @@ class Layout:
             elif kind == "binary":
                 part = torch.sigmoid(part)
             elif kind == "ordered":
-                low, high = g.embedded_range(raw.device)
-                part = torch.where(torch.isfinite(low), (low + high) / 2 + (high - low) / 2 * torch.tanh(part), part)
+                part = g.squash(part)
             parts.append(part)
             start += g.width
         out = torch.cat(parts, 1)
@@ -335,9 +334,14 @@ class _Group:
     def bottom(self, device: torch.device) -> Tensor:
         return self._const("bottom", [0.0 if f.bounded else -math.inf for f in self._fields], device)
 
-    def embedded_range(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        loc, scale = self.affine(device)
-        return (self.bottom(device) - loc) / scale, (self.top(device) - loc) / scale
+    def squash(self, raw: Tensor) -> Tensor:
+        """Map raw numbers into the range of bounded lattices by tanh; leave those of open lattices as they are."""
+        loc, scale = self.affine(raw.device)
+        bounded = torch.isfinite(self.top(raw.device))
+        # Finite stand-ins keep the unused branch free of infinities, whose gradients would be NaN.
+        low = (self.bottom(raw.device).nan_to_num(neginf=0.0) - loc) / scale
+        high = (self.top(raw.device).nan_to_num(posinf=1.0) - loc) / scale
+        return torch.where(bounded, (low + high) / 2 + (high - low) / 2 * torch.tanh(raw), raw)
 
     def to_lattice(self, value: Tensor) -> Tensor:
         loc, scale = self.affine(value.device)

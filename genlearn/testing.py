@@ -82,14 +82,19 @@ class Case:
     @cache  # noqa: B019  (a case lives as long as the tests)
     def on(self, data: str) -> Model:
         """Return the example fitted on `gaussian`, `customers`, `digits` or `cells`."""
-        model = clone(self.example)
         if data == "gaussian":
-            return model.fit(gaussian(1200, 1))
+            return clone(self.example).fit(gaussian(1200, 1))
+        model = self.quick()
         if data == "customers":
             return model.fit(Records("table", customers(700, 1), target="churn"))
         if data == "digits":
             return model.fit(*digits())
         return model.fit(_cells(400, 1))
+
+    def quick(self, **settings: Any) -> Model:
+        """Return a fresh copy of the example; where nothing but form is tested, a neural one trains a few steps only."""
+        few = {"steps": 40} if isinstance(self.example, Neural) else {}
+        return clone(self.example).set_params(**few, **settings)
 
     @property
     def scores(self) -> bool:
@@ -224,8 +229,8 @@ def seeds(case: Case) -> None:
 @_check()
 def refit_is_independent(case: Case) -> None:
     """A second fit forgets the first, and the same seed learns the same."""
-    once = clone(case.example).set_params(random_state=5).fit(gaussian(150, 3))
-    twice = clone(case.example).set_params(random_state=5).fit(_cells(60, 3)).fit(gaussian(150, 3))
+    once = case.quick(random_state=5).fit(gaussian(150, 3))
+    twice = case.quick(random_state=5).fit(_cells(60, 3)).fit(gaussian(150, 3))
     np.testing.assert_array_equal(once.sample(9, random_state=0), twice.sample(9, random_state=0))
 
 
@@ -257,11 +262,11 @@ def learns_a_correlated_gaussian(case: Case) -> None:
 @_check()
 def one_row_and_constants(case: Case) -> None:
     """One row can be learned, and a constant column comes back constant."""
-    one = clone(case.example).fit(pd.DataFrame({"a": [1.5], "b": ["x"]})).sample(3, random_state=0)
+    one = case.quick().fit(pd.DataFrame({"a": [1.5], "b": ["x"]})).sample(3, random_state=0)
     assert one.shape == (3, 2)
     assert set(one["b"]) == {"x"}
     frame = _cells(80, 0).assign(country="NL", year=2020)
-    back = clone(case.example).fit(frame).sample(20, random_state=0)
+    back = case.quick().fit(frame).sample(20, random_state=0)
     assert set(back["country"]) == {"NL"}
     assert set(back["year"]) == {2020}
 
@@ -279,7 +284,10 @@ def no_score_above_the_source(case: Case) -> None:
 
 @_check(_can(Scores))
 def mass_is_one(case: Case) -> None:
-    """In data units: the density on a grid over +-8 sd, and all cells of a discrete table, sum to 1 (bounds: at most 1)."""
+    """In data units: the density on a grid over +-8 sd, and all cells of a discrete table, sum to 1.
+
+    The exponential of an importance-weighted bound is an unbiased estimate of the density, from few draws: 5 % are allowed.
+    """
     model = case.on("gaussian")
     sd = np.sqrt(np.diag(_COVARIANCE))
     axes = [np.linspace(c - 8 * s, c + 8 * s, 161) for c, s in zip(_CENTRE, sd, strict=True)]
@@ -287,12 +295,13 @@ def mass_is_one(case: Case) -> None:
     area = (axes[0][1] - axes[0][0]) * (axes[1][1] - axes[1][0])
     mass = float(np.exp(model.log_prob(grid)).sum() * area)
     exact = model.kind_ == "exact"
-    assert mass < 1.02, f"mass {mass:.4f} on the plane"
+    most = 1.02 if exact else 1.05
+    assert mass < most, f"mass {mass:.4f} on the plane"
     assert not exact or mass > 0.97, f"mass {mass:.4f} on the plane"
     model = case.on("cells")
     cells = pd.DataFrame([(s, d) for s in ("small", "large") for d in range(1, 6)], columns=["size", "doors"])
     total = float(np.exp(model.log_prob(cells)).sum())
-    assert total < 1.001, f"mass {total:.4f} over all cells"
+    assert total < (1.001 if model.kind_ == "exact" else 1.05), f"mass {total:.4f} over all cells"
     assert model.kind_ != "exact" or total > 0.99, f"mass {total:.4f} over all cells"
 
 
@@ -379,7 +388,7 @@ def every_parameter_learns(case: Case) -> None:
             records = Records("table", customers(64, 1), target="churn")
             model.fit(records)
         code = model.codec_.encode(records)
-        net = model.net_.train()
+        net = model.build()
         moved: set[int] = set()
         for stage in model.stages(net):
             cache: dict[str, Any] = {}

@@ -32,7 +32,7 @@ class VAE(Scores, Encodes, Imputes, Conditional, Neural):
 
     Arguments:
         latent: Number of latent dimensions.
-        net: `mlp`, `conv`, or `auto` (conv for images larger than 16x16, else mlp).
+        net: `mlp`, `conv`, or `auto` (conv for images of more than 1024 values, else mlp).
         hidden: Sizes of the hidden layers of an mlp.
         width: Channels of the first convolution of a conv net.
         beta: Weight of the KL term; 1 is the bound.
@@ -67,7 +67,7 @@ class VAE(Scores, Encodes, Imputes, Conditional, Neural):
 
     @classmethod
     def examples(cls) -> list[Self]:
-        return [cls(latent=4, hidden=(64,), steps=300, batch=64, samples=20, random_state=0)]
+        return [cls(latent=4, hidden=(64,), steps=300, lr=5e-3, batch=64, samples=20, random_state=0)]
 
     # -- the model ---------------------------------------------------------------------------------------------------
     def build(self) -> nn.Module:
@@ -108,7 +108,7 @@ class VAE(Scores, Encodes, Imputes, Conditional, Neural):
 
     @property
     def _image(self) -> Shape | None:
-        return self.layout_.image if convolves(self.net, self.layout_.image) else None
+        return self.layout_.image if convolves(self.net, self.layout_.image, above=1024) else None
 
     # -- the contract ------------------------------------------------------------------------------------------------
     @property

@@ -67,7 +67,7 @@ class VAEGAN(Encodes, Conditional, Neural):
 
     @classmethod
     def examples(cls) -> list[Self]:
-        return [cls(hidden=(64, 64), latent=4, steps=600, batch=128, random_state=0)]
+        return [cls(hidden=(64, 64), latent=4, steps=500, lr=1e-3, batch=128, random_state=0)]
 
     # -- the model ---------------------------------------------------------------------------------------------------
     def build(self) -> nn.Module:

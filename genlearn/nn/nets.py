@@ -42,9 +42,14 @@ def halvings(height: int, width: int) -> int:
     return max(1, round(math.log2(max(4, min(height, width)) / 4)))
 
 
-def convolves(net: str, image: Shape | None) -> bool:
-    """Return whether a model with the setting `net` (`auto`, `mlp`, `conv`) convolves: `auto` does above 16x16 pixels."""
-    return image is not None and min(image[1:]) >= 4 and (net == "conv" or (net == "auto" and min(image[1:]) > 16))
+def convolves(net: str, image: Shape | None, *, above: int = 256) -> bool:
+    """Return whether a model with the setting `net` (`auto`, `mlp`, `conv`) convolves.
+
+    `auto` does where an image has more than `above` values; the smaller side must be at least 4 pixels.
+    """
+    if image is None or min(image[1:]) < 4:
+        return False
+    return net == "conv" or (net == "auto" and math.prod(image) > above)
 
 
 class ConvFeatures(nn.Module):
