@@ -116,7 +116,7 @@ class Marginals(Scores, Imputes, Conditional, Model):
         levels, numbers, shapes = self._levels, self._numbers, self._histograms
         x = torch.full((n, self.layout_.size), torch.nan, dtype=torch.float64)
         ranges = {} if given is None else given.ranges
-        asked = x[0] if given is None else given.x[0].double()
+        asked = x[0].clone() if given is None else given.x[0].double()
         places = self.tables_ * levels.within(asked, ranges)
         mass = levels.total(places[None])[0]
         low, high = torch.zeros(len(numbers), dtype=torch.float64), torch.ones(len(numbers), dtype=torch.float64)
