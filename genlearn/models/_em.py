@@ -37,7 +37,7 @@ class DenseEM:
     def centre_prior(self, weights: Tensor, normals: Dense) -> None:
         """Centre the prior between the clusters' pooled covariance and an even cut of the whole into `K` parts."""
         pooled = torch.einsum("k,kij->ij", weights, normals.cov)
-        self.target = 0.5 * pooled + 0.5 * _even_cut(normals.mean) * torch.eye(len(pooled), dtype=pooled.dtype)
+        self.target = 0.9 * pooled + 0.1 * _even_cut(normals.mean) * torch.eye(len(pooled), dtype=pooled.dtype)
 
     def open(self, normals: Dense) -> None:
         """Start a pass."""
@@ -148,7 +148,7 @@ class FactoredEM:
 
     def centre_prior(self, weights: Tensor, normals: Factored) -> None:
         """Centre the prior between the clusters' pooled variances and an even cut of the whole into `K` parts."""
-        self.target = 0.5 * weights @ normals.noise + 0.5 * _even_cut(normals.mean)
+        self.target = 0.9 * weights @ normals.noise + 0.1 * _even_cut(normals.mean)
 
     def open(self, normals: Factored) -> None:
         """Start a pass."""

@@ -20,7 +20,9 @@ from ._normals import Dense, Factored, Normals, log_mass, patterns, standard, tr
 
 Covariance = Literal["full", "diag", "tied", "spherical", "lowrank"]
 
+MOST_COMPONENTS = 30
 WIDE = 100  # numbers per record above which a matrix per component has too many entries
+NARROW = 30  # numbers per record up to which it has few enough even where records are few
 LARGE = 5_000_000  # numbers in all above which chunks are float32 (their sums stay float64)
 SEEDING_ROWS = 20_000
 LABEL_PULL = 20.0  # squared distance of two labels against the spread of everything else, when clusters are seeded
@@ -61,11 +63,12 @@ class GMM(Scores, Imputes, Conditional, Model):
     | spherical | \(\sigma_k^2 I\) of standardised numbers | 1 |
 
     Arguments:
-        components: Number of components K; never more than records.
-        covariance: Shape of the components; `auto` is `full` up to 100 numbers per record and `lowrank` above.
+        components: Number of components K, never more than records; None takes 30, or a tenth of the records if that is less.
+        covariance: Shape of the components; `auto` is `lowrank` above 100 numbers per record, and above 30 where a
+            component has fewer records than its matrix has entries; else `full`.
         rank: Factors per component of `lowrank`.
-        regularization: Pseudo-records per component for each number (of at most 30 without full matrices); 0 is maximum
-            likelihood.
+        regularization: Pseudo-records per component for each coefficient behind a number: d of them in full matrices, q + 1 in
+            `lowrank`, 1 in `diag` and `spherical`. 0 is maximum likelihood.
         smoothing: Pseudo-records in every component's level tables.
         tol: Stop when a pass gains less than this, nats per record.
         max_iter: Most passes.
@@ -95,10 +98,10 @@ class GMM(Scores, Imputes, Conditional, Model):
     label_as_field: ClassVar[bool] = True
     conditions: ClassVar[Literal["target", "any"]] = "any"
 
-    components: int = 20
+    components: int | None = None
     covariance: Literal["auto", "full", "diag", "tied", "spherical", "lowrank"] = "auto"
     rank: int = 10
-    regularization: float = 0.3
+    regularization: float = 0.5
     smoothing: float = 1.0
     tol: float = 1e-3
     max_iter: int = 200
@@ -118,9 +121,9 @@ class GMM(Scores, Imputes, Conditional, Model):
         self._check_settings()
         began = time.perf_counter()
         numbers = self.layout_.columns("real")
-        self.covariance_: str = self._shape(len(numbers))
+        k = min(self.components or max(1, min(MOST_COMPONENTS, len(code) // 10)), len(code))
+        self.covariance_: str = self._shape(len(numbers), len(code) / k)
         levels = Levels(self.layout_)
-        k = min(self.components, len(code))
         x = code.x[:, numbers].double()
         centre, scale = standard(x)
         x = (x - centre) / scale
@@ -140,29 +143,33 @@ class GMM(Scores, Imputes, Conditional, Model):
         mixture, passes, nats, why = fitter.run(start, self.max_iter, tell)
         self._keep(mixture, centre, scale)
         self.passes_: int = passes
-        if k < self.components:
-            why += f", {k} components: no more than records"
+        if self.components and k < self.components:
+            why += f", with {k} components: there are no more records"
         self._tell(passes, passes, time.perf_counter() - began, done=True, note=why, nats=nats + shift)
 
     def _check_settings(self) -> None:
         for name in ("components", "max_iter", "restarts", "rank"):
-            if getattr(self, name) < 1:
-                raise Problem(f"gmm: {name} must be at least 1, not {getattr(self, name)}.")
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise Problem(f"gmm: {name} must be at least 1, not {value}.")
         for name in ("regularization", "smoothing", "tol"):
             if getattr(self, name) < 0:
                 raise Problem(f"gmm: {name} must not be negative, it is {getattr(self, name)}.")
 
-    def _shape(self, d: int) -> Covariance:
+    def _shape(self, d: int, share: float) -> Covariance:
+        """Return the shape of the components, given how many records each of them gets."""
         if d == 0:
             return "diag"
         if self.covariance == "auto":
-            return "full" if d <= WIDE else "lowrank"
+            few = d > NARROW and d * (d + 1) / 2 > share
+            return "lowrank" if d > WIDE or few else "full"
         return self.covariance
 
     def _statistics(self, d: int, rows: Rows) -> Statistics:
         if self.covariance_ in ("full", "tied"):
             return DenseEM(self.regularization * d, self.covariance_ == "tied")
-        return FactoredEM(self.regularization * min(d, 30), rows.complete, self.covariance_ == "spherical")
+        strength = self.regularization * (min(self.rank, d) + 1 if self.covariance_ == "lowrank" else 1)
+        return FactoredEM(strength, rows.complete, self.covariance_ == "spherical")
 
     @staticmethod
     def _to_data_units(code: Code, x: Tensor, scale: Tensor) -> float:
@@ -174,7 +181,7 @@ class GMM(Scores, Imputes, Conditional, Model):
         """Return the best of several k-means++ starts, each judged after a few passes."""
         rng = self._rng("start")
         traits = self._traits(x, discrete, scale, levels)
-        best: Mixture | None = None
+        best: tuple[Mixture, Tensor | None] | None = None
         best_score, nats = -float("inf"), 0.0
         for _ in range(self.restarts):
             labels = self._seed(traits, k, rng)
@@ -182,9 +189,10 @@ class GMM(Scores, Imputes, Conditional, Model):
             for _ in range(5 if self.restarts > 1 else 0):
                 nats, mixture, _ = fitter.sweep(fitter.rows, mixture)
             if best is None or nats > best_score:
-                best, best_score = mixture, nats
+                best, best_score = (mixture, fitter.statistics.target), nats
         assert best is not None
-        return best
+        fitter.statistics.target = best[1]  # every start centres the prior on its own clusters
+        return best[0]
 
     def _traits(self, x: Tensor, discrete: Tensor, scale: Tensor, levels: Levels) -> Tensor:
         """Return `(n, features)` for k-means: numbers in code units, levels one-hot, the label so that it separates."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import ClassVar, Literal, Self
 
 import torch
@@ -18,7 +17,7 @@ from ..model import Conditional, How, Imputes, Model, Scores
 from ._levels import Levels
 from ._normals import LOG_2PI, log_mass, standard, truncated
 
-LEFT_OUT = 500  # records whose leave-one-out density chooses the bandwidths
+LEFT_OUT = 300  # records whose leave-one-out density chooses the bandwidths
 CELLS = 4_000_000  # kernel values held at once
 WIDE = 1_000_000  # numbers in all centres above which products are float32
 
@@ -103,18 +102,13 @@ class KDE(Scores, Imputes, Conditional, Model):
     def _choose(self, by_likelihood: bool) -> None:
         """Set the bandwidths to what makes left-out records most likely, one after the other."""
         kernels = self._kernels
-        some = slice(0, LEFT_OUT)
-        parts = kernels.parts(self.numbers_[some].double(), kernels.one_hot[some].double())
+        some = torch.arange(min(LEFT_OUT, len(self.numbers_)))
         # A record and its exact copies say nothing about its neighbourhood: they would pull the bandwidth to zero.
-        same = parts.levels_equal
-        if self.numbers_.shape[1]:
-            same = same & (parts.distance.abs() < 1e-6)
-        else:
-            same = torch.zeros_like(same)
-        same |= torch.eye(*same.shape, dtype=torch.bool)
+        same = kernels.copies(some)
+        z, one_hot = self.numbers_[some], kernels.one_hot[some]
 
         def left_out(h: float, mixing: float) -> float:
-            log_kernel = kernels.log_kernel(parts, h, mixing).masked_fill(same, -torch.inf)
+            log_kernel = kernels.log_kernel(z, one_hot, h, mixing).masked_fill(same, -torch.inf)
             return float(torch.logsumexp(log_kernel, 1).clamp_min(-1e9).mean())
 
         for _ in range(2):
@@ -233,18 +227,6 @@ class KDE(Scores, Imputes, Conditional, Model):
         return z
 
 
-@dataclass
-class Parts:
-    """What the kernels between rows and centres depend on, apart from the bandwidths; `(n, m)` or broadcastable to it."""
-
-    distance: Tensor
-    shown: Tensor
-    apart: Tensor | None
-    lacking: Tensor | None
-    matches: list[tuple[int, Tensor, Tensor]]
-    levels_equal: Tensor
-
-
 class Kernels:
     """Product kernels around centres.
 
@@ -257,53 +239,59 @@ class Kernels:
     def __init__(self, numbers: Tensor, levels: Levels, discrete: Tensor) -> None:
         self.levels, self.dtype = levels, numbers.dtype
         self.one_hot = levels.one_hot(discrete, numbers.dtype)
+        self.counts = torch.tensor(levels.counts, dtype=torch.float64)[levels.owner]
         self.lacks = torch.isnan(numbers).to(numbers.dtype)
         self.numbers = torch.nan_to_num(numbers)
 
     def table(self, mixing: float, which: Tensor | slice = slice(None)) -> Tensor:
         """Return `(m, width)` level probabilities of the kernels around some centres, float64."""
-        counts = torch.tensor(self.levels.counts, dtype=torch.float64)[self.levels.owner]
-        return mixing / counts + (1 - mixing) * self.one_hot[which].double()
+        return mixing / self.counts + (1 - mixing) * self.one_hot[which].double()
 
-    def parts(self, z: Tensor, one_hot: Tensor) -> Parts:
-        """Compare standardised rows `(n, d)`, NaN where unknown, and their one-hot levels with every centre."""
+    def log_kernel(self, z: Tensor, one_hot: Tensor, h: float, mixing: float) -> Tensor:
+        r"""Return `(n, m)` log kernels as one matrix product of what rows and what centres contribute.
+
+        \(\log K = -\frac{1}{2h^2}(|z|^2 - 2 z \cdot c + |c|^2) + \sum_j [l_j = c_j] \log\frac{\text{hit}_j}{\text{miss}_j} + \dots\)
+
+        Arguments:
+            z: `(n, d)` standardised numbers, NaN where unknown.
+            one_hot: `(n, width)` levels, zeros where unknown.
+            h: Bandwidth of the numbers.
+            mixing: Share of the uniform in the kernels of levels.
+        """
         known = (~torch.isnan(z)).to(self.dtype)
         z, one_hot = torch.nan_to_num(z).to(self.dtype), one_hot.to(self.dtype)
-        square = z.square()
-        centre = self.numbers.square()
-        own = known @ centre.T if not bool(known.all()) else centre.sum(1)
-        distance = square.sum(1, keepdim=True) - 2 * (z @ self.numbers.T) + own
-        apart = lacking = None
+        miss = mixing / self.counts
+        odds = (1 + (1 - mixing) / miss).log().to(self.dtype)
+        alone = -0.5 / h**2 * z.square().sum(1) - (math.log(h) + 0.5 * LOG_2PI) * known.sum(1)
+        alone = alone + one_hot @ miss.log().to(self.dtype)
+        rows, centres = [z / h**2, one_hot * odds], [self.numbers, self.one_hot]
+        if bool(known.all()):
+            rows, centres = [*rows, z.new_full((len(z), 1), -0.5 / h**2)], [*centres, self._length]
+        else:
+            rows, centres = [*rows, known * (-0.5 / h**2)], [*centres, self.numbers.square()]
         if bool(self.lacks.any()):
-            apart, lacking = square @ self.lacks.T, known @ self.lacks.T
-        matches, equal = [], torch.ones(len(z), len(centre), dtype=torch.bool)
-        for size in sorted(set(self.levels.counts)):
-            owner = torch.tensor([c == size for c in self.levels.counts])[self.levels.owner]
-            agree = one_hot[:, owner] @ self.one_hot[:, owner].T
-            asked = one_hot[:, owner].sum(1, keepdim=True)
-            matches.append((size, agree, asked))
-            equal &= agree > asked - 0.5
-        return Parts(distance, known.sum(1, keepdim=True), apart, lacking, matches, equal)
+            rows = [*rows, -0.5 * (1 - h**-2) * z.square() + math.log(h) * known]
+            centres = [*centres, self.lacks]
+        return torch.cat(rows, 1) @ torch.cat(centres, 1).T + alone[:, None]
 
-    def log_kernel(self, parts: Parts, h: float, mixing: float) -> Tensor:
-        """Return `(n, m)` log kernels for standardised numbers."""
-        out = -0.5 * parts.distance / h**2
-        width = math.log(h) * parts.shown
-        if parts.apart is not None and parts.lacking is not None:
-            out = out - 0.5 * (1 - h**-2) * parts.apart
-            width = width - math.log(h) * parts.lacking
-        out = out - width - 0.5 * LOG_2PI * parts.shown
-        for size, agree, asked in parts.matches:
-            miss, hit = mixing / size, 1 - mixing + mixing / size
-            out = out + math.log(miss) * (asked - agree) + math.log(hit) * agree
-        return out
+    @property
+    def _length(self) -> Tensor:
+        return self.numbers.square().sum(1, keepdim=True)
 
     def at(self, z: Tensor, discrete: Tensor, h: float, mixing: float) -> Tensor:
         """Return `(n, m)` log kernels of rows: standardised numbers and levels, NaN where unknown."""
-        return self.log_kernel(self.parts(z, self.levels.one_hot(discrete)), h, mixing)
+        return self.log_kernel(z, self.levels.one_hot(discrete, self.dtype), h, mixing)
+
+    def copies(self, rows: Tensor) -> Tensor:
+        """Return `(n, m)`, True where a centre equals one of the centres `rows`, itself included."""
+        z, one_hot = self.numbers[rows].masked_fill(self.lacks[rows] > 0, torch.nan), self.one_hot[rows]
+        log_kernel = self.log_kernel(z, one_hot, 1.0, 0.5)
+        highest = one_hot @ (0.5 + 0.5 / self.counts).log().to(self.dtype) - 0.5 * LOG_2PI * (~torch.isnan(z)).sum(1)
+        same = highest[:, None] - log_kernel < 1e-6 if self.numbers.shape[1] else torch.zeros(log_kernel.shape).bool()
+        return same | (rows[:, None] == torch.arange(len(self.numbers)))
 
 
-def golden(f: Callable[[float], float], low: float, high: float, tolerance: float = 0.02) -> float:
+def golden(f: Callable[[float], float], low: float, high: float, tolerance: float = 0.03) -> float:
     """Return where a function with one peak on `[low, high]` is largest, by golden-section search.
 
     Example:
