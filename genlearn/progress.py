@@ -98,7 +98,7 @@ class Progress:
         """Return `vae      ██████░░░░  nats -41.2  kl 9.8  ETA 12 s`."""
         from rich.text import Text
 
-        name = Text(f"{event.model.name():<8} ", style="bold")
+        line = Text.assemble((f"{event.model.name():<8} ", "bold"))
         share = 1.0 if event.done else event.step / event.steps if event.steps else None
         parts: list[Text] = []
         if self.console.is_terminal and share is not None:
@@ -117,7 +117,7 @@ class Progress:
             parts.append(Text(f"ETA {duration(event.seconds * (1 - share) / share)}", style="bold"))
         else:
             parts.append(Text(duration(event.seconds)))
-        return name + Text("  ").join(parts)
+        return line.append_text(Text("  ").join(parts))
 
 
 def _number(value: float) -> str:

@@ -10,6 +10,8 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -19,6 +21,7 @@ from ..errors import Problem, RunFailed, did_you_mean
 from . import boards, latents, look, train, use
 from .console import complain, note, remember_words
 from .flags import command, switches
+from .runs import read_facts
 
 _VERBS: dict[str, tuple[Callable[..., Any], ...]] = {
     "Learn": (boards.demo, train.fit, boards.compare),
@@ -111,18 +114,22 @@ def _settings_after_fit(args: Sequence[str]) -> tuple[dict[str, Any] | None, str
         takes_it = after and "=" not in after and after not in switches()
         (skipped if takes_it else plain).append(word)
         after = ""
-    if not plain:
-        return None, ""
     from ..model import model_class, model_names
 
-    # A switch of the model before its name looks like a flag with a value: then the name is among the skipped words.
-    name = next((w for w in plain[:1] + skipped if w in model_names()), plain[0])
-    if "--resume" in args or any(a.startswith("--resume=") for a in args):
-        name = name if name in model_names() else ""
-    if not name:
+    begun = _resumed_model(args)
+    if not plain and not begun:
         return None, ""
+    # A switch of the model before its name looks like a flag with a value: then the name is among the skipped words.
+    name = begun or next((w for w in plain[:1] + skipped if w in model_names()), plain[0])
     settings = {k: s for k, s in model_class(name).settings().items() if k != "random_state"}
     return settings, name
+
+
+def _resumed_model(args: Sequence[str]) -> str:
+    """Return the model of the run that `--resume` names; empty if there is none, which `fit` itself will complain about."""
+    words = [word.removeprefix("--resume=") for word in args if word.startswith("--resume=")]
+    words += [after for word, after in pairwise(args) if word == "--resume"]
+    return str(read_facts(Path(words[-1])).get("model", "")) if words else ""
 
 
 def _usage(error: Any, args: Sequence[str]) -> str:

@@ -108,9 +108,15 @@ def dry_run(shared: Shared, verb: str, options: Mapping[str, Any], plan: Sequenc
     if not shared.dry_run:
         return False
     shown = {"verb": verb, **options}
-    text = "\n".join([f"{k}: {v}" for k, v in shown.items()] + list(plan))
+    text = "\n".join([f"{k}: {_listed(v)}" for k, v in shown.items()] + list(plan))
     answer(_without_out(shared), {**shown, "plan": list(plan)}, text)
     return True
+
+
+def _listed(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{k} {v}" for k, v in value.items()) or "-"
+    return "-" if value is None else str(value)
 
 
 def _without_out(shared: Shared) -> Shared:

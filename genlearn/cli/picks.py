@@ -71,7 +71,7 @@ def read_image(run: OpenRun, path: str) -> Records:
     if picture.size != (width, height):
         note(f"{path}: resized from {picture.width}x{picture.height} to {width}x{height}")
         picture = picture.resize((width, height), Image.Resampling.LANCZOS)
-    x = np.asarray(picture, np.uint8).reshape(1, height, width, channels)
+    x = np.array(picture, np.uint8).reshape(1, height, width, channels)
     return Records("image", stretched(run.model, x), options=_image_options(run.model))
 
 

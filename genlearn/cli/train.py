@@ -58,7 +58,9 @@ def fit(
     else:
         job = _new(model, source, asked, reading.options(), seed, shared.out)
     lines = _plan(job)
-    if dry_run(shared, "fit", {**job.facts, "data": job.facts["data"]["source"], "out": str(job.out)}, lines):
+    options = {"model": job.facts["model"], "source": job.facts["data"]["source"], "out": str(job.out)}
+    options |= {"settings": job.model.get_params(deep=False), "reading": job.facts["data"]["reading"]}
+    if dry_run(shared, "fit", options, lines):
         return
     if job.resume and job.facts.get("finished"):
         note(f"{job.out} is finished: nothing is left to do.", quiet=shared.quiet)
@@ -180,6 +182,7 @@ def _plan(job: Job) -> list[str]:
 def _learn(job: Job, *, quiet: bool) -> None:
     """Fit, and save what there is: the model at the end, or the best so far after Ctrl-C."""
     from ..report.pictures import Pictures
+    from ..store import remove
 
     progress = watchers(quiet)
     watch: list[Any] = [w for w in (progress, Pictures(job.out) if first_process() else None) if w is not None]
@@ -192,6 +195,10 @@ def _learn(job: Job, *, quiet: bool) -> None:
         _save(job, time.monotonic() - begun, finished=False)
         note(f"genlearn: {stop}. The best so far is in {job.out}; go on with: genlearn fit --resume {job.out}")
         raise Exit(130) from None
+    except Problem:
+        if first_process() and [p.name for p in job.out.iterdir()] == [RUN_FILE]:
+            remove(job.out)  # nothing was learned: leave no folder that looks like a run
+        raise
     finally:
         if progress:
             progress.close()

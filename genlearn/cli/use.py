@@ -65,14 +65,15 @@ def score(
     if dry_run(shared, "score", plan):
         return
     from ..metrics import nats
+    from ..report.rows import numbers
 
     _require(records, what)
-    result = nats(model.log_prob(records))
-    found: dict[str, Any] = {"run": str(opened.path), "model": opened.name, "data": what, "nats": result.to_json()}
-    found |= {"nll": None if result.value is None else -result.value, "kind": model.kind_}
+    result = numbers(nats(model.log_prob(records)))
+    found: dict[str, Any] = {"run": str(opened.path), "model": opened.name, "data": what, "nats": result}
+    found |= {"nll": None if result["value"] is None else -result["value"], "kind": model.kind_}
     found |= {"measure": model.layout_.measure, "samples": getattr(model, "samples", None)}
     if opened.modality == "image":
-        found |= bits_per_dimension(opened, result.value)
+        found |= bits_per_dimension(opened, result["value"])
     answer(shared, found, _score_text(found))
 
 

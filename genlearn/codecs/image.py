@@ -159,7 +159,7 @@ class ImageCodec(Codec):
         mask = None
         if unknown is not None:
             cells = np.broadcast_to(unknown if unknown.ndim == 4 else unknown[..., None], (len(x), *self._hwc))
-            hidden = torch.from_numpy(np.ascontiguousarray(cells.transpose(0, 3, 1, 2)).reshape(len(x), -1))
+            hidden = torch.from_numpy(np.array(cells.transpose(0, 3, 1, 2), order="C").reshape(len(x), -1))
             x, mask = x.float().masked_fill(hidden, math.nan), ~hidden
         if self.fold and y is not None:
             column = torch.where(y < 0, math.nan, y.float())[:, None]
