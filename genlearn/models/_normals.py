@@ -235,8 +235,13 @@ def truncated(low: Tensor, high: Tensor, rng: torch.Generator) -> Tensor:
     """Draw standard normals that lie between two bounds, by inversion on the side where the tail is small."""
     flip = low > 0
     low, high = torch.where(flip, -high, low), torch.where(flip, -low, high)
-    below, above = torch.special.ndtr(low), torch.special.ndtr(high)
+    above = torch.special.log_ndtr(high)
     u = torch.rand(low.shape, dtype=low.dtype, generator=rng)
-    z = torch.special.ndtri(below + u * (above - below))
+    log_p = above + torch.log(u + (1 - u) * torch.exp(torch.special.log_ndtr(low) - above))
+    z = torch.special.ndtri(log_p.exp())
+    z = torch.where(torch.isfinite(z), z, -(-2 * log_p).clamp_min(0).sqrt())
+    for _ in range(4):  # Newton on log Phi, which is concave: exact where Phi itself underflows
+        log_cdf = torch.special.log_ndtr(z)
+        z = z - (log_cdf - log_p) * torch.exp(log_cdf + 0.5 * z.square() + 0.5 * LOG_2PI).clamp_max(1e3)
     z = torch.minimum(torch.maximum(z, low), high)
     return torch.where(flip, -z, z)
