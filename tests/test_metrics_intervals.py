@@ -172,3 +172,10 @@ def test_every_metric_has_its_card():
         assert metric.question.endswith("?")
         assert callable(metric.fn)
         assert metric.needs <= {"table", "image", "labels", "latent", "scores"}
+
+
+def test_a_share_of_one_is_not_certain():
+    """Eighteen of eighteen covered: the rule of three, not an interval of width 0."""
+    sure = jackknife(1.0, np.ones(18), n=18, low=0.0, high=1.0)
+    assert (sure.low, sure.high) == pytest.approx((1 - 3 / 18, 1))
+    assert jackknife(2.0, np.full(18, 2.0), n=18).low == 2

@@ -188,14 +188,14 @@ def test_useful_of_many_classes_is_macro_and_names_the_lost_one():
     n = np.bincount(test_y)
     b = (n[0] + 0.5 * n[2]) / (n[0] + n[2])
     assert lost.value == pytest.approx((1 + b + 0.5) / 3, abs=0.01)
-    assert lost.note == "AUC; never generated: c"
+    assert lost.note == "AUC; no records of: c"
 
 
 def test_useful_with_one_generated_class_is_a_guess():
     test_y = np.arange(100) % 2
     result = useful_classes(np.zeros((50, 1)), np.zeros(50, int), np.zeros((100, 1)), test_y, names=["a", "b"])
     assert result.value == 0.5
-    assert "never generated: b" in result.note
+    assert "no records of: b" in result.note
 
 
 def test_useful_number_is_r2():

@@ -89,7 +89,7 @@ def test_a_dropped_digit_is_seen(yardstick):
     few = yardstick.data.train.take(np.flatnonzero(np.isin(yardstick.data.train.y.astype(int), [0, 1, 2])))
     judgement = yardstick.judge(drawn(few, 180))
     assert judgement.metrics["coverage"].high < yardstick.real().metrics["coverage"].low
-    assert "never generated: 3, 4, 5, 6, 7 ..." in judgement.metrics["useful"].note
+    assert "no records of: 3, 4, 5, 6, 7 ..." in judgement.metrics["useful"].note
 
 
 def test_same_seed_same_numbers_and_nobody_elses_randomness(yardstick):
@@ -183,6 +183,24 @@ def test_a_table_without_target_has_no_useful(wine):
     assert "useful" not in Yardstick(Dataset("wine", **part)).real().metrics
 
 
+def test_without_target_both_aucs_are_one(wine):
+    part = {p: Records("table", wine.data.part(p).x.drop(columns="grower")) for p in ("train", "valid", "test")}
+    yardstick = Yardstick(Dataset("wine", **part))
+    real = yardstick.real()
+    assert real.metrics["auc_a"] == real.metrics["auc_b"] == real.metrics["auc"]
+    assert real.metrics["kid_a"] != real.metrics["kid_b"]
+    assert "both AUCs are one" in real.notes[1]
+
+
+def test_many_labels_with_one_image_each():
+    rng = np.random.default_rng(0)
+    records = Records(
+        "image", rng.integers(0, 255, (90, 8, 8, 1)).astype(np.uint8), np.arange(90).astype(object) % 30, "who"
+    )
+    data = Dataset("people", *(records.take(slice(a, b)) for a, b in ((0, 30), (30, 60), (60, 90))))
+    assert Yardstick(data).real().metrics["useful"].n == 30
+
+
 # -- image features --------------------------------------------------------------------------------------------------
 def test_space_a_needs_no_seed_and_b_says_how_good_it_is(yardstick):
     other = spaces(yardstick.data, seed=5)
@@ -226,6 +244,12 @@ def test_labels_keep_their_numbers_and_unknown_ones_are_minus_one():
     assert label_levels(records)[0] == ["3", "7"]
     assert label_levels(records)[1].tolist() == [1, 0, -1, 1]
     assert label_levels(replace(records, y=None), ["a"])[1].tolist() == [-1] * 4
+
+
+def test_images_that_cannot_be_written_to_are_read(yardstick):
+    frozen = yardstick.data.valid.x.copy()
+    frozen.setflags(write=False)
+    assert yardstick.spaces["A"](replace(yardstick.data.valid, x=frozen)).shape == (180, 256)
 
 
 def test_large_images_are_compared_at_64_pixels():

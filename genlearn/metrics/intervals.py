@@ -58,6 +58,8 @@ def jackknife(
 ) -> Result:
     """Return the value with its 95 % jackknife interval, clipped to the range [`low`, `high`] that it can take.
 
+    Where a share is 0 or 1 in every block the jackknife sees no spread: the rule of three, 3 / n, stands in.
+
     Arguments:
         value: The metric on all records.
         left_out: `(blocks,)` values without one block each.
@@ -67,6 +69,8 @@ def jackknife(
     if len(left_out) < 2 or not np.isfinite(left_out).all():
         return Result(float(value), n=n, note=note)
     half = stats.t.ppf(0.975, len(left_out) - 1) * math.sqrt(jackknife_variance(left_out))
+    if half < 1e-12 and (low, high) == (0.0, 1.0):
+        half = 3.0 / n
     return Result(float(value), float(max(low, value - half)), float(min(high, value + half)), n, note, left_out)
 
 

@@ -46,4 +46,20 @@ def nearest(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     for start in range(0, len(x), 1024):
         rows = slice(start, start + 1024)
         exact[rows] = np.linalg.norm(x[rows].astype(np.float64) - y[index[rows]], axis=1)
-    return index, exact
+    # Rounding may prefer a neighbour of a twin to the twin itself.
+    twin = twins(x, y)
+    return np.where(twin >= 0, twin, index), np.where(twin >= 0, 0.0, exact)
+
+
+def twins(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return for every row of `x` the index of the first equal row of `y`, -1 where there is none.
+
+    Example:
+        >>> twins(np.array([[1.0], [2.0]]), np.array([[2.0], [2.0]])).tolist()
+        [-1, 0]
+    """
+    first: dict[int, int] = {}
+    for k, row in enumerate(y):
+        first.setdefault(hash(row.tobytes()), k)
+    found = np.array([first.get(hash(row.tobytes()), -1) for row in x], dtype=np.int64)
+    return np.where((found >= 0) & (x == y[found]).all(1), found, -1)

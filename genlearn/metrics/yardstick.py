@@ -192,12 +192,14 @@ class Yardstick:
         found: dict[str, Result] = {}
         for name, space in self.spaces.items():
             real_x, fake_x = self._features[name][:n], space(fake)
-            if space.trees is None:
-                auc = two_sample_auc(real_x, fake_x)
-            else:
+            if name == "B" and space.trees is not None and space.trees is self.spaces["A"].trees:
+                found["auc_b"] = found["auc_a"]
+            elif space.trees is not None:
                 (a, categorical), (b, _) = space.trees(self.test.take(slice(0, n))), space.trees(fake)
                 auc = two_sample_auc(a, b, classifier="trees", categorical=categorical, seed=self.seed)
-            found[f"auc_{name.lower()}"] = auc
+                found[f"auc_{name.lower()}"] = auc
+            else:
+                found[f"auc_{name.lower()}"] = two_sample_auc(real_x, fake_x)
             found[f"kid_{name.lower()}"] = kid(real_x, fake_x)
             if name == "A":
                 found["coverage"] = coverage(real_x, fake_x)
