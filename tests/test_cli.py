@@ -16,7 +16,7 @@ VERBS = (
     *("demo", "fit", "sample", "score", "encode", "decode", "reconstruct", "interpolate", "traverse", "impute"),
     *("evaluate", "compare", "report", "models", "datasets", "show"),
 )
-NO_FLAG = 'genlearn fit vae has no flag --latnt. Did you mean "--latent"? `genlearn fit vae --help` lists all.'
+NO_FLAG = 'fit vae has no flag --latnt. Did you mean "--latent"? `genlearn fit vae --help` lists all.'
 
 
 def ask(capsys, *words):
@@ -84,7 +84,7 @@ def test_no_setting_hides_a_shared_flag(name):
         (("fit", "--latnt", "3", "vae", "x"), NO_FLAG),
         (("fit", "vae", "x", "--latent", "wide"), "vae: latent must be a whole number, not 'wide'."),
         (("fit",), "fit needs a model and a source: genlearn fit MODEL SOURCE. `genlearn models` lists the models."),
-        (("sample",), "genlearn sample: missing argument 'RUN'. `genlearn sample --help` shows how."),
+        (("sample",), "sample: missing argument 'RUN'. `genlearn sample --help` shows how."),
         (("sample", "runs", "-n", "many"), "valid integer"),
         (("score", "nowhere"), "nowhere does not exist. Give a folder that `genlearn fit` wrote."),
         (("report", "nowhere"), "nowhere is no folder."),

@@ -141,12 +141,12 @@ def _usage(error: Any, args: Sequence[str]) -> str:
         path = f"{path} {model}"
     if (wrong := getattr(error, "option_name", None)) and text.lower().startswith("no such option"):
         known = [o for p in context.command.params for o in (*p.opts, *p.secondary_opts)] if context else []
-        return f"{path} has no flag {wrong}.{did_you_mean(wrong, known)} `{path} --help` lists all."
+        return f"{path.removeprefix('genlearn ')} has no flag {wrong}.{did_you_mean(wrong, known)} `{path} --help` lists all."
     if text.lower().startswith("no such command"):
         wrong = text.split("'")[1] if "'" in text else text
         known = [f.__name__ for functions in _VERBS.values() for f in functions]
         return f'no verb "{wrong}".{did_you_mean(wrong, known)} `genlearn --help` lists all.'
-    return f"{path}: {text[:1].lower()}{text[1:]}. `{path} --help` shows how."
+    return f"{path.removeprefix('genlearn ')}: {text[:1].lower()}{text[1:]}. `{path} --help` shows how."
 
 
 def _warn(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
