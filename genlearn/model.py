@@ -35,7 +35,7 @@ import torch
 from sklearn.base import BaseEstimator
 from torch import Tensor
 
-from . import store
+from . import ranks, store
 from .codecs import EVERY_KIND, Codec, Exactness, Given, codec_for, weakest
 from .data.records import Dataset, Records, as_records
 from .errors import MissingCapability, Problem, did_you_mean
@@ -139,6 +139,7 @@ class Model(BaseEstimator):
             Problem: If a keyword or the data cannot be used; the message says what to change.
         """
         self._check_params()
+        ranks.start()
         train, valid_records = self._records_of(data, y), None
         if isinstance(data, Dataset) and valid is None:
             valid = data.valid
@@ -146,9 +147,10 @@ class Model(BaseEstimator):
             valid_records = self._records_of(valid, None)
         if len(train) == 0:
             raise Problem("there are no records to learn from. Give at least one.")
-        self.seed_: int = secrets.randbits(31) if self.random_state is None else int(self.random_state)
+        run = Run(Path(out) if out else None, resume, watch, train, valid_records)
+        self.seed_: int = self._choose_seed(run)
         self.codec_: Codec = codec_for(train.modality)(self.takes, self.label_as_field).fit(train)
-        self._run = Run(Path(out) if out else None, resume, watch, train, valid_records)
+        self._run = run
         code = self.codec_.encode(train, noise=self._rng("dequantise"))
         valid_code = None
         if valid_records is not None and len(valid_records):
@@ -206,6 +208,8 @@ class Model(BaseEstimator):
         self._check_fitted()
         tensors, values = self._state()
         spec = {"model": self.name(), "params": self.get_params(deep=False), "state": values}
+        if not ranks.is_first():  # of processes that train together, one writes
+            return Path(path)
         return store.save(Path(path), spec, self.codec_.modality, self.codec_.to_json(), tensors, self._card())
 
     @classmethod
@@ -233,6 +237,12 @@ class Model(BaseEstimator):
     def _sample(self, n: int, rng: torch.Generator, given: Given | None) -> Code:
         """Draw `n` codes from `rng`; `given` holds conditions in code units."""
         raise TypeError(f"{type(self).__name__} must define _sample")
+
+    def _choose_seed(self, run: Run) -> int:
+        """Return the seed of a fit: the one asked for, or a fresh one, which processes that train together share."""
+        if self.random_state is not None:
+            return int(self.random_state)
+        return int(ranks.share(float(secrets.randbits(31))))
 
     @classmethod
     def examples(cls) -> list[Self]:
