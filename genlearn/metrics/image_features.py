@@ -5,8 +5,9 @@ repeated; 8 x 8 becomes 24 x 24), so that the last layer keeps several places; t
 channels, stride 2, zero padding 1, no bias, ReLU after each, weights orthogonal with gain \(\sqrt2\); mean and standard
 deviation of each of the 128 last channels over places: 256 features, standardised by the training part.
 
-B is trained 3 epochs (Adam, learning rate 0.002, batches of 64, down to 8 below 2,560 images, at most 20,000 training images) to
-tell the labels or, where there are none, by how many quarter turns an image was rotated.
+B is trained 3 epochs under a linear layer on its standardised features (Adam, learning rate 0.001, batches of 64, down to 8 below
+2,560 images, at most 20,000 training images) to tell the labels or, where there are none, by how many quarter turns an image was
+rotated.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ CHANNELS = (32, 64, 128)
 SMALLEST = 24
 LARGEST = 64
 EPOCHS = 3
+LEARNING_RATE = 1e-3
 MOST = 20_000
 
 
@@ -74,11 +76,12 @@ def image_spaces(data: Dataset, seed: int) -> dict[str, Space]:
     train = data.train.take(chosen)
     random = Filters(channels).requires_grad_(False)
     learned = Filters(channels)
-    note = _train(learned, train, data.valid, top, rng)
+    task = Task(learned, train, top, rng)
+    task.learn()
     learned.requires_grad_(False)
     return {
         "A": _space("A", "three random orthogonal convolutions, not trained", random, train, top),
-        "B": _space("B", note, learned, train, top),
+        "B": _space("B", task.report(data.valid), learned, train, top),
     }
 
 
@@ -105,47 +108,54 @@ def _features(net: Filters, records: Records, top: int) -> np.ndarray:
     return torch.cat(parts).numpy() if parts else np.zeros((0, 2 * CHANNELS[-1]), np.float32)
 
 
-def _train(net: Filters, train: Records, valid: Records, top: int, rng: torch.Generator) -> str:
-    """Train the net for three epochs on labels or rotations; return how it went."""
-    names, levels = label_levels(train)
-    turns = len(names) < 2
-    outputs = 4 if turns else len(names)
-    head = torch.nn.Parameter(torch.zeros(2 * CHANNELS[-1] + 1, outputs))
-    optimizer = torch.optim.Adam([*net.parameters(), head], lr=2e-3)
-    usable = torch.arange(len(train)) if turns else torch.nonzero(torch.from_numpy(levels >= 0))[:, 0]
-    batch = max(8, min(64, len(usable) // 40))
-    for _ in range(EPOCHS):
-        order = usable[torch.randperm(len(usable), generator=rng)]
-        for rows in order.split(batch):
-            x = _pixels(train.x[rows.numpy()], top)
-            y = torch.randint(4, (len(x),), generator=rng) if turns else torch.from_numpy(levels[rows.numpy()])
-            logits = _logits(net, head, rotated(x, y) if turns else x)
-            optimizer.zero_grad()
-            F.cross_entropy(logits, y).backward()
-            optimizer.step()
-    right, count = _accuracy(net, head, valid, top, names, rng)
-    what = "rotations (no labels)" if turns else f'"{train.target or "label"}"'
-    seen = "" if len(train) < MOST else f" of {MOST:,} training images"
-    return f"trained {EPOCHS} epochs on {what}{seen}: accuracy {right / max(count, 1):.2f} on {count} validation images"
+class Task:
+    """What B learns: the labels, or without labels by how many quarter turns an image was rotated.
 
+    The net is followed by a linear layer on its features, standardised as they are before training.
+    """
 
-def _logits(net: Filters, head: Tensor, x: Tensor) -> Tensor:
-    return net(x) @ head[:-1] + head[-1]
+    def __init__(self, net: Filters, train: Records, top: int, rng: torch.Generator) -> None:
+        self.net, self.train, self.top, self.rng = net, train, top, rng
+        self.names, levels = label_levels(train)
+        self.turns = len(self.names) < 2
+        self.levels = torch.from_numpy(levels)
+        before = torch.from_numpy(_features(net, train.take(slice(0, 1000)), top))
+        self.loc, self.scale = before.mean(0), before.std(0, unbiased=False).clamp(min=1e-3)
+        self.head = torch.nn.Parameter(torch.zeros(2 * CHANNELS[-1] + 1, 4 if self.turns else len(self.names)))
 
+    def learn(self) -> None:
+        """Train net and linear layer for three epochs."""
+        optimizer = torch.optim.Adam([*self.net.parameters(), self.head], lr=LEARNING_RATE)
+        usable = torch.arange(len(self.train)) if self.turns else torch.nonzero(self.levels >= 0)[:, 0]
+        batch = max(8, min(64, len(usable) // 40))
+        for _ in range(EPOCHS):
+            for rows in usable[torch.randperm(len(usable), generator=self.rng)].split(batch):
+                logits, y = self._answers(self.train.x[rows.numpy()], self.levels[rows])
+                optimizer.zero_grad()
+                F.cross_entropy(logits, y).backward()
+                optimizer.step()
 
-def _accuracy(
-    net: Filters, head: Tensor, valid: Records, top: int, names: list[str], rng: torch.Generator
-) -> tuple[int, int]:
-    turns = len(names) < 2
-    valid = valid.take(slice(0, 5000))
-    levels = torch.randint(4, (len(valid),), generator=rng).numpy() if turns else label_levels(valid, names)[1]
-    right = 0
-    with torch.no_grad():
-        for start in range(0, len(valid), 256):
-            y = torch.from_numpy(levels[start : start + 256])
-            x = _pixels(valid.x[start : start + 256], top)
-            right += int((_logits(net, head, rotated(x, y) if turns else x).argmax(1) == y).sum())
-    return right, int((levels >= 0).sum())
+    def report(self, valid: Records) -> str:
+        """Say what was learned and how well it does on at most 5,000 validation images."""
+        valid = valid.take(slice(0, 5000))
+        levels = torch.from_numpy(label_levels(valid, self.names)[1])
+        right = 0
+        with torch.no_grad():
+            for start in range(0, len(valid), 256):
+                logits, y = self._answers(valid.x[start : start + 256], levels[start : start + 256])
+                right += int((logits.argmax(1) == y).sum())
+        count = len(valid) if self.turns else int((levels >= 0).sum())
+        what = "rotations (no labels)" if self.turns else f'"{self.train.target or "label"}"'
+        seen = "" if len(self.train) < MOST else f" of {MOST:,} training images"
+        return f"trained {EPOCHS} epochs on {what}{seen}: accuracy {right / max(count, 1):.2f} on {count} validation images"
+
+    def _answers(self, images: np.ndarray, levels: Tensor) -> tuple[Tensor, Tensor]:
+        x = _pixels(images, self.top)
+        if self.turns:
+            levels = torch.randint(4, (len(x),), generator=self.rng)
+            x = rotated(x, levels)
+        features = (self.net(x) - self.loc) / self.scale
+        return features @ self.head[:-1] + self.head[-1], levels
 
 
 def rotated(x: Tensor, quarters: Tensor) -> Tensor:
