@@ -55,7 +55,7 @@ class VAE(Scores, Encodes, Imputes, Conditional, Neural):
 
     latent: int = 16
     net: Literal["auto", "mlp", "conv"] = "auto"
-    hidden: tuple[int, ...] = (512,)
+    hidden: tuple[int, ...] = (512, 256)
     width: int = 32
     beta: float = 1.0
     warmup: float = 0.1

@@ -25,9 +25,13 @@ class VAEGAN(Encodes, Conditional, Neural):
 
     | player | loss |
     |---|---|
-    | encoder | \(\mathrm{KL}(q(z \mid x) \,\|\, N(0, I)) + \frac12 |\phi(x) - \phi(\tilde x)|^2\) |
-    | generator | \(\gamma \cdot \frac12 |\phi(x) - \phi(\tilde x)|^2 - \log D(\tilde x) - \log D(x_p)\) |
+    | encoder | \(\beta\, \mathrm{KL}(q(z \mid x) \,\|\, N(0, I)) + d \cdot \frac12 \log s^2\) |
+    | generator | \(\gamma \cdot \frac12 \log s^2 - \frac12 \log D(\tilde x) - \frac12 \log D(x_p)\) |
     | critic | \(-\log D(x) - \frac12\log(1 - D(\tilde x)) - \frac12\log(1 - D(x_p)) + \frac{r}{2} |\nabla D(x)|^2\) |
+
+    Here \(s^2\) is the mean square of \(\phi(x) - \phi(\tilde x)\) over the batch and the d features: \(\frac d2 \log s^2\) is the
+    negative log-likelihood of a normal law in feature space at its best shared variance, so that the features' scale does not
+    matter. (The paper fixes that variance to 1; then the KL term outweighs small features and the posterior collapses.)
 
     It encodes, reconstructs and interpolates; it has no likelihood, since the reconstruction is measured in learned features.
 
@@ -36,13 +40,14 @@ class VAEGAN(Encodes, Conditional, Neural):
         net: `mlp`, `conv`, or `auto` (conv for images larger than 16x16).
         hidden: Sizes of the hidden layers of an mlp.
         width: Channels of the first convolution of a conv net.
-        gamma: Weight of the reconstruction in the generator's loss.
+        gamma: Weight of the reconstruction in the generator's loss; larger gives truer copies and worse draws.
         beta: Weight of the KL term in the encoder's loss.
         r1: Weight of the squared gradient of the critic at real records.
         tau: Temperature of relaxed categories.
 
     References:
         Autoencoding beyond pixels using a learned similarity metric (Larsen et al., 2016), https://arxiv.org/abs/1512.09300
+        Simple and Effective VAE Training with Calibrated Decoders (Rybkin et al., 2021), https://arxiv.org/abs/2006.13202
 
     Example:
         >>> import numpy as np
@@ -56,7 +61,7 @@ class VAEGAN(Encodes, Conditional, Neural):
     net: Literal["auto", "mlp", "conv"] = "auto"
     hidden: tuple[int, ...] = (256, 256)
     width: int = 32
-    gamma: float = 0.1
+    gamma: float = 0.25
     beta: float = 1.0
     r1: float = 1.0
     tau: float = 0.3
@@ -104,7 +109,7 @@ class VAEGAN(Encodes, Conditional, Neural):
         copy = self._generate(net, mean + torch.exp(log_sd) * batch.randn(self.latent), batch.y, batch)
         kl = gaussian_kl(mean, log_sd).sum(1).mean()
         distance = self._distance(net, batch.x, copy)
-        return self.beta * kl + distance, {"kl": kl, "distance": distance}
+        return self.beta * kl + net["critic"].size * distance, {"kl": kl, "distance": distance}
 
     def _generator_loss(self, net: Any, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         copy, draw = self._both(net, batch)
@@ -121,10 +126,12 @@ class VAEGAN(Encodes, Conditional, Neural):
         return copy, self._generate(net, batch.randn(self.latent), batch.y, batch)
 
     def _distance(self, net: Any, x: Tensor, copy: Tensor) -> Tensor:
+        """Return half the log mean square difference of the critic's features."""
         features = net["critic"].features
         with torch.no_grad():
             aim = features(self.layout_.embed(x)).float()
-        return 0.5 * (features(copy).float() - aim).square().sum(1).mean()
+        error = (features(copy).float() - aim).square().mean()
+        return 0.5 * torch.log(error + 1e-8)
 
     def _posterior(self, net: Any, x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
         e = with_label(self.layout_.embed(x), y, self.layout_.labels, self._image)

@@ -138,7 +138,7 @@ class Critic(nn.Module):
         self.features = features
         self.out = constrain(nn.Linear(size, 1))
         self.project = constrain(nn.Linear(labels, size, bias=False)) if labels else None
-        self.labels = labels
+        self.labels, self.size = labels, size
 
     def forward(self, x: Tensor, y: Tensor | None) -> Tensor:
         features = self.features(x)
