@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..data.records import Records
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+SEEN = 64  # pixels
 TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 
 
@@ -86,7 +87,7 @@ def _write_images(records: Records, path: Path, kind: str, limit: int | None, co
         write_bytes(path, _encoded(_picture(images[0]), kind))
     else:
         images = images[:limit] if limit else images
-        write_bytes(path, _encoded(grid(images, columns=columns or max(8, math.isqrt(len(images)))), kind))
+        write_bytes(path, _encoded(grid(images, columns or max(8, math.isqrt(len(images))), _scale(images)), kind))
 
 
 def write_rows(rows: Sequence[Records], out: str, *, columns: int = 8) -> Path:
@@ -102,7 +103,7 @@ def write_rows(rows: Sequence[Records], out: str, *, columns: int = 8) -> Path:
         pad = columns - n % columns
         parts = [np.concatenate([p, np.zeros((pad, *p.shape[1:]), p.dtype)]) if len(p) < columns else p for p in parts]
     try:
-        write_bytes(Path(out), _encoded(grid(np.concatenate(parts), columns=min(columns, n)), suffix(out)))
+        write_bytes(Path(out), _encoded(grid(np.concatenate(parts), min(columns, n), _scale(parts[0])), suffix(out)))
     except OSError as e:
         raise Problem(f"cannot write {out} ({e.strerror or e}). Choose another --out.") from None
     return Path(out)
@@ -118,6 +119,11 @@ def write_repair(original: Records, hidden: np.ndarray, filled: Records, out: st
     half = int(original.x.max(initial=1)) // 2
     masked = replace(original, x=np.where(cover, np.asarray(half, original.x.dtype), original.x))
     return write_rows([original, masked, filled], out)
+
+
+def _scale(images: np.ndarray) -> int:
+    """Return a whole-number magnification that brings small images to a size at which people see them."""
+    return max(1, round(SEEN / max(images.shape[1:3])))
 
 
 def _picture(image: np.ndarray) -> Any:
