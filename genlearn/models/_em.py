@@ -247,11 +247,12 @@ def clusters(x: Tensor, k: int, rng: torch.Generator, passes: int = 10) -> Tenso
         k-means++: the advantages of careful seeding (Arthur & Vassilvitskii, 2007), http://ilpubs.stanford.edu:8090/778/
     """
     centres = x[torch.randint(len(x), (1,), generator=rng)]
-    nearest = (x - centres[0]).square().sum(1)
+    length = x.square().sum(1)
+    nearest = torch.full_like(length, torch.inf)
     while len(centres) < k:
-        weights = nearest.double() + 1e-12
-        centres = torch.cat([centres, x[torch.multinomial(weights, 1, generator=rng)]])
-        nearest = torch.minimum(nearest, (x - centres[-1]).square().sum(1))
+        distance = length - 2 * (x @ centres[-1]) + centres[-1].square().sum()
+        nearest = torch.minimum(nearest, distance.clamp_min(0))
+        centres = torch.cat([centres, x[torch.multinomial(nearest.double() + 1e-12, 1, generator=rng)]])
     for _ in range(passes):
         labels = closest(x, centres)
         counts = torch.bincount(labels, minlength=k)

@@ -24,7 +24,7 @@ MOST_COMPONENTS = 30
 WIDE = 100  # numbers per record above which a matrix per component has too many entries
 NARROW = 30  # numbers per record up to which it has few enough even where records are few
 LARGE = 5_000_000  # numbers in all above which chunks are float32 (their sums stay float64)
-SEEDING_ROWS = 20_000
+SEEDING = 5_000_000  # numbers that k-means sees: a part of the records will do to seed clusters
 LABEL_PULL = 20.0  # squared distance of two labels against the spread of everything else, when clusters are seeded
 
 
@@ -206,7 +206,7 @@ class GMM(Scores, Imputes, Conditional, Model):
         return torch.cat([numbers.float(), (levels.one_hot(discrete, torch.float32) * weight.float())], 1)
 
     def _seed(self, traits: Tensor, k: int, rng: torch.Generator) -> Tensor:
-        some = torch.randperm(len(traits), generator=rng)[:SEEDING_ROWS]
+        some = torch.randperm(len(traits), generator=rng)[: max(20 * k, SEEDING // traits.shape[1])]
         return closest(traits, clusters(traits[some], k, rng))
 
     def _from_labels(self, fitter: Fitter, x: Tensor, labels: Tensor, k: int) -> Mixture:

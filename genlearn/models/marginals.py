@@ -255,7 +255,7 @@ def histogram(values: Tensor, bins: int) -> Tensor:
             edges.append(cut)
     edges.append(high + margin)
     e = torch.tensor(edges, dtype=torch.float64)
-    counts = torch.bincount(torch.bucketize(v, e, right=True) - 1, minlength=len(e) - 1)
+    counts = torch.bincount(torch.bucketize(v, e, right=True) - 1, minlength=len(e) - 1).double()
     mass = (1 - 1 / (n + 1)) * (counts + 0.5) / (n + 0.5 * len(counts))
     scale = float(v.std()) if n > 1 and float(v.std()) > 0 else (high - low) / 2
     pad = bins - len(mass)
