@@ -148,7 +148,7 @@ def test_imputation_never_says_missing() -> None:
         full = model.impute(frame, how=how, random_state=0)
         assert full.notna().all().all()
     with pytest.raises(Problem, match="no record"):
-        KDE(bandwidth=0.0005, random_state=0).fit(Records("table", frame)).sample(2, given={"x": 0.0, "y": 5.0})
+        KDE(bandwidth=0.0005, random_state=0).fit(Records("table", table(200, 3))).sample(2, given={"x": 0.0, "y": 5.0})
 
 
 def test_binary_images() -> None:
