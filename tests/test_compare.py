@@ -320,3 +320,24 @@ def test_wrong_requests_are_refused_before_anything_is_fitted(
 ) -> None:
     with pytest.raises(Problem, match=message):
         plan(data, **arguments)
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_fit_that_was_never_judged_is_not_lost(
+    zoo: Path, data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(self: Any, *_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    wanted = plan(data, ["blob"])
+    entry = next(e for e in wanted.entries if e.name == "blob")
+    with monkeypatch.context() as patch:
+        patch.setattr(bench_module.Bench, "_judge", stop)
+        with pytest.raises(KeyboardInterrupt):
+            bench_module.Bench(wanted, tmp_path, True, ()).trial(entry, 0)
+    before = fits(zoo)
+    trial = bench_module.Bench(wanted, tmp_path, True, ()).trial(entry, 0)
+    assert fits(zoo) == before
+    assert trial.error is None
+    assert trial.cost["steps"] == 2
+    assert trial.metrics["auc"].value is not None

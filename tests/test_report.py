@@ -476,3 +476,12 @@ def test_report_of_nothing_names_what_is_there(images: Board, tmp_path: Path) ->
         write(tmp_path / "nowhere")
     with pytest.raises(Problem, match="fit or compare wrote"):
         write(tmp_path)
+
+
+def test_a_run_that_began_anew_replaces_its_curve(tmp_path: Path) -> None:
+    from genlearn.report.plates import _history
+
+    steps = [1, 2, 3, 1, 2]
+    lines = [json.dumps({"step": step, "nats": float(i)}) for i, step in enumerate(steps)]
+    (tmp_path / "history.jsonl").write_text("\n".join([*lines, '{"step": 3, "na']))
+    assert [(e["step"], e["nats"]) for e in _history(tmp_path / "history.jsonl")] == [(1, 3.0), (2, 4.0)]

@@ -75,13 +75,12 @@ class Bench:
             store.remove(work)
             store.write_json(work / "begun.json", {"key": trial.key})
         store.remove(path)
-        curve, fitted = _Curve(), False
+        curve, fitted = _Curve(), self._fitted(trial, work)
         try:
-            self._fit(model, trial, curve, work, begun)
-            fitted = True
-            self._judge(model, trial, home)
+            fitted = fitted or self._fit(model, trial, curve, work, begun)
+            self._judge(fitted, trial, home)
         except (Problem, RunFailed) as e:
-            if isinstance(e, Problem) and not fitted and not curve.rows:
+            if isinstance(e, Problem) and fitted is None and not curve.rows:
                 store.remove(home)
                 raise Unsuited(str(e)) from e
             trial.error = str(e)
@@ -92,13 +91,12 @@ class Bench:
             store.write_json(path, trial.to_json())
         return trial
 
-    def _fit(self, model: Model, trial: Trial, curve: _Curve, work: Path, begun: bool) -> None:
+    def _fit(self, model: Model, trial: Trial, curve: _Curve, work: Path, begun: bool) -> Model:
         with Meter() as meter:
             model.fit(self.data, out=work, resume=begun, watch=[*self.watch, curve])
         if not (work / "history.jsonl").exists() and curve.rows:
             lines = "".join(json.dumps(row) + "\n" for row in curve.rows)
             store.write_bytes(work / "history.jsonl", lines.encode())
-        model.save(work.parent if trial.seed == 0 else work)
         tensors, _ = model._state()
         trial.cost = {
             "seconds": getattr(model, "seconds_", meter.seconds),
@@ -106,6 +104,21 @@ class Bench:
             "parameters": getattr(model, "parameters_", sum(t.numel() for t in tensors.values())),
             "peak_memory_mb": meter.peak_mb,
         }
+        model.save(self._place(trial, work))
+        store.write_json(work / "fitted.json", {"key": trial.key, "cost": trial.cost})
+        return model
+
+    def _fitted(self, trial: Trial, work: Path) -> Model | None:
+        """Return the model of a trial that was stopped between fit and judgement."""
+        found = _read(work / "fitted.json") or {}
+        if not self.resume or found.get("key") != trial.key or not (self._place(trial, work) / "config.json").is_file():
+            return None
+        trial.cost = found["cost"]
+        return Model.load(self._place(trial, work))
+
+    @staticmethod
+    def _place(trial: Trial, work: Path) -> Path:
+        return work.parent if trial.seed == 0 else work
 
     def _judge(self, model: Model, trial: Trial, home: Path) -> None:
         begun = time.perf_counter()

@@ -78,7 +78,7 @@ def curve(series: Sequence[Series], label: str, *, unit: str = "steps") -> str:
         label: The drawing in words.
         unit: What x counts.
     """
-    width, height, left, bottom, top = 248.0, 122.0, 38.0, 18.0, 8.0
+    width, height, left, bottom, top = 248.0, 122.0, 44.0, 18.0, 8.0
     xs = np.concatenate([np.asarray(x, float) for _, x, _ in series])
     ys = np.concatenate([np.asarray(y, float) for _, _, y in series])
     ys = ys[np.isfinite(ys)]

@@ -196,8 +196,7 @@ def curves(row: Row, home: Path) -> dict[str, Any] | None:
     if not paths or row["reference"]:
         return None
     series: dict[str, dict[str, tuple[list[float], list[float]]]] = {}
-    for line in paths[0].read_text(encoding="utf-8").splitlines():
-        entry = _entry(line)
+    for entry in _history(paths[0]):
         for name, value in entry.items():
             if name in ("step", "seconds", "best") or isinstance(value, bool) or not isinstance(value, int | float):
                 continue
@@ -217,6 +216,17 @@ def curves(row: Row, home: Path) -> dict[str, Any] | None:
                 }
             )
     return {"name": row["name"], "colour": row["colour"], "plots": drawn[:8]} if drawn else None
+
+
+def _history(path: Path) -> list[dict[str, Any]]:
+    """Return the lines of a history; a run that began anew replaces the steps that it repeats."""
+    kept: list[dict[str, Any]] = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        entry = _entry(line)
+        if entry and kept and entry["step"] < kept[-1]["step"]:
+            kept = [e for e in kept if e["step"] < entry["step"]]
+        kept += [entry] if entry else []
+    return kept
 
 
 def _entry(line: str) -> dict[str, Any]:

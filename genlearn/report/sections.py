@@ -15,7 +15,7 @@ from .board import SHORT, copying, duration
 from .rows import REAL
 
 COLOURS = 6
-DIGITS = {"nats": 1, "kid_a": 4, "kid_b": 4, "active_units": 0}
+DIGITS = {"nats": 1, "kid_a": 3, "kid_b": 3, "active_units": 0}
 HEADLINE = {"auc": (0.5, 1.0), "coverage": (0.0, 1.0), "useful": None}
 
 Row = dict[str, Any]

@@ -11,6 +11,7 @@ from .rows import REAL, Row, numbers
 
 CHEAPER = 1.5  # below this factor two fits cost about the same
 NEARLY = 0.03  # differences in usefulness that a person would not act on
+VISIBLE = 0.005  # smaller differences vanish in print
 TOLD_APART = 0.95  # a judge this good hardly ever errs
 
 
@@ -153,11 +154,12 @@ def _ahead(keep: Row, references: Sequence[Row]) -> list[str]:
     ahead = [
         f"{row.name} ({a:.2f})"
         for row in references
-        if row.name != REAL and row.copies is not True and (a := row.value("auc")) is not None and a < value
+        if row.name != REAL and row.copies is not True and (a := row.value("auc")) is not None and a < value - VISIBLE
     ]
     remarks = []
     if ahead:
-        remarks.append(f"Beware: the reference {_names(ahead)} ahead of it ({value:.2f}).")
+        who = "reference" if len(ahead) == 1 else "references"
+        remarks.append(f"Beware: the {who} {_names(ahead)} ahead of it ({value:.2f}).")
     if value >= TOLD_APART:
         remarks.append(
             f"Its records are still told from real ones nearly always (AUC {value:.2f}); a longer budget may help."
