@@ -17,6 +17,10 @@ class MissingExtra(Problem):
         super().__init__(f'{what} needs {package}, which is not installed. Run: pip install "genlearn[{extra}]"')
 
 
+class NotFitted(Problem, AttributeError):
+    """The model has not learned anything yet."""
+
+
 class MissingCapability(Problem, AttributeError):
     """The model's mathematics does not give what was asked for."""
 
@@ -35,6 +39,10 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 class RunFailed(Exception):
     """A training run came to grief: one line with the cause and a remedy. The command line exits 1."""
 
+    usable = False  # set it where the model holds good weights nevertheless; else `fit` puts back what was there before
+
 
 class Interrupted(KeyboardInterrupt):
     """Training was stopped on purpose; the model holds the best weights so far and can be saved. The command line exits 130."""
+
+    usable = True

@@ -16,14 +16,17 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from itertools import accumulate
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from .groups import KINDS, Group
+from .heads import Head
 
 Kind = Literal["real", "ordered", "binary", "category", "token"]
 Role = Literal["feature", "target"]
@@ -60,6 +63,16 @@ class Field:
     absent: int | None = None
     width: float = 0.0
     labels: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.kind == "ordered" and self.bounded and self.levels < 2:
+            raise ValueError(f'field "{self.name}": a bounded lattice needs at least 2 levels, not {self.levels}')
+        if not 0 < self.scale < math.inf:
+            raise ValueError(f'field "{self.name}" needs a positive scale, not {self.scale}')
+        if self.absent is not None and not 0 <= self.absent < self.levels:
+            raise ValueError(
+                f'field "{self.name}": the absent level must lie in 0..{self.levels - 1}, not {self.absent}'
+            )
 
     @property
     def size(self) -> int:
@@ -188,18 +201,28 @@ class Layout:
 
     # -- what nets meet ----------------------------------------------------------------------------------------------
     @cached_property
-    def _groups(self) -> dict[str, _Group]:
-        return {kind: _Group(self, kind) for kind in ("real", "ordered", "binary", "category") if self.columns(kind)}
+    def groups(self) -> list[Group]:
+        """The values by kind, in the order of the head's parameters."""
+        fields = {j: f for f, s in self.slices() for j in range(s.start, s.stop)}
+        found = []
+        for kind, group in KINDS.items():
+            if columns := [j for j, f in fields.items() if f.kind == kind]:
+                found.append(group(columns, [fields[j] for j in columns], alone=len(columns) == self.size))
+        return found
 
     @cached_property
     def head_size(self) -> int:
         """Numbers per record that `head` takes: 2 a real or ordered value, 1 a binary one, `levels` a category."""
-        return sum(g.params for g in self._groups.values())
+        return sum(g.params for g in self.groups)
 
     @cached_property
     def embed_size(self) -> int:
         """Width of `embed`: 1 per real, ordered or binary value, `levels` per category."""
-        return sum(g.width for g in self._groups.values())
+        return sum(self._embed_sizes)
+
+    @cached_property
+    def _embed_sizes(self) -> list[int]:
+        return [g.width for g in self.groups]
 
     def head(self, params: Tensor) -> Head:
         """Return the observation distribution for `params` of shape `(n, head_size)` (more axes are flattened)."""
@@ -210,18 +233,7 @@ class Layout:
 
         Absent and unknown numbers become 0, unknown categories a zero vector.
         """
-        parts = []
-        for kind, g in self._groups.items():
-            v = g.pick(x)
-            if kind == "category":
-                for j, levels in enumerate(g.levels):
-                    known = torch.nan_to_num(v[:, j].float(), nan=-1.0).long()
-                    parts.append((known[:, None] == torch.arange(levels, device=x.device)).float())
-            elif kind == "ordered":
-                loc, scale = g.affine(x.device)
-                parts.append(torch.nan_to_num((v.float() - loc) / scale))
-            else:
-                parts.append(torch.nan_to_num(v.float()))
+        parts = [g.embed(g.pick(x)) for g in self.groups]
         return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
     def relax(self, raw: Tensor, noise: Tensor | None = None, tau: float = 0.5) -> Tensor:
@@ -238,40 +250,37 @@ class Layout:
         References:
             Categorical Reparameterization with Gumbel-Softmax (Jang et al., 2017), https://arxiv.org/abs/1611.01144
         """
-        raw = raw.flatten(1)
-        parts, start = [], 0
-        for kind, g in self._groups.items():
-            part = raw[:, start : start + g.width]
-            if kind == "category":
-                part = part + _gumbel(noise[:, start : start + g.width]) if noise is not None else part
-                part = torch.cat([torch.softmax(p / tau, 1) for p in part.split(g.levels, 1)], 1)
-            elif kind == "binary":
-                part = torch.sigmoid(part)
-            elif kind == "ordered":
-                part = g.squash(part)
-            parts.append(part)
-            start += g.width
-        out = torch.cat(parts, 1)
-        for value, gate in self._embedded_gates:
-            out = torch.cat(
-                [out[:, :value], out[:, value : value + 1] * out[:, gate : gate + 1], out[:, value + 1 :]], 1
-            )
-        return out
+        raws = raw.flatten(1).split(self._embed_sizes, 1)
+        noises = [None] * len(raws) if noise is None else noise.split(self._embed_sizes, 1)
+        parts = [g.relax(r, u, tau) for g, r, u in zip(self.groups, raws, noises, strict=True)]
+        out = parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+        if not self.gates:
+            return out
+        # What stands at the place of its gate's level 0 is how open a number's gate is; numbers without a gate meet the last one.
+        openness = torch.cat([out, torch.ones_like(out[:, :1])], 1)
+        return out * openness.index_select(1, self._gate_places.to(out.device))
+
+    @cached_property
+    def _gate_places(self) -> Tensor:
+        """For every embedded number the place of its gate's level 0, `embed_size` where there is no gate."""
+        columns = [(j, width) for g in self.groups for j, width in zip(g.columns, g.widths, strict=True)]
+        starts = dict(zip((j for j, _ in columns), accumulate((w for _, w in columns), initial=0), strict=False))
+        gate = {j: gate for s, gate in self.gates for j in range(s.start, s.stop)}
+        places = [starts[gate[j]] if j in gate else self.embed_size for j, width in columns for _ in range(width)]
+        return torch.tensor(places)
 
     def harden(self, embedded: Tensor) -> Tensor:
         """Map the embedding `(n, embed_size)` back to a code `(n, size)`: argmax, rounding, NaN where a gate is shut."""
-        x = torch.empty(len(embedded), self.size, dtype=torch.float64, device=embedded.device)
-        start = 0
-        for kind, g in self._groups.items():
-            part = embedded[:, start : start + g.width].double()
-            start += g.width
-            if kind == "category":
-                part = torch.stack([p.argmax(1) for p in part.split(g.levels, 1)], 1).double()
-            elif kind == "ordered":
-                part = g.to_lattice(part)
-            elif kind == "binary":
-                part = (part > 0.5).double()
-            x[:, g.columns] = part
+        parts = embedded.double().split(self._embed_sizes, 1)
+        return self.assemble([g.harden(part) for g, part in zip(self.groups, parts, strict=True)])
+
+    def assemble(self, values: Sequence[Tensor]) -> Tensor:
+        """Put the values of every group into their columns: a code `(n, size)`, float64, NaN where a gate is shut."""
+        if len(values) == 1:
+            return values[0].double()
+        x = torch.empty(len(values[0]), self.size, dtype=torch.float64, device=values[0].device)
+        for group, value in zip(self.groups, values, strict=True):
+            x[:, group.columns] = value.double()
         return self.shut_gates(x)
 
     def shut_gates(self, x: Tensor) -> Tensor:
@@ -279,196 +288,6 @@ class Layout:
         for columns, gate in self.gates:
             x[:, columns] = x[:, columns].masked_fill((x[:, gate] != 0)[:, None], math.nan)
         return x
-
-    @cached_property
-    def _embedded_gates(self) -> list[tuple[int, int]]:
-        place, start = {}, 0
-        for g in self._groups.values():
-            widths = g.levels if g.kind == "category" else [1] * len(g.columns)
-            for column, width in zip(g.columns, widths, strict=True):
-                place[column], start = start, start + width
-        return [(place[j], place[gate]) for s, gate in self.gates for j in range(s.start, s.stop)]
-
-
-class _Group:
-    """All columns of one kind, handled together so that an image or a wide table is one tensor operation."""
-
-    def __init__(self, layout: Layout, kind: Kind) -> None:
-        self.kind = kind
-        self.columns = layout.columns(kind)
-        fields = [f for f, _ in layout.slices() if f.kind == kind]
-        repeated = [f for f in fields for _ in range(f.size)]
-        self.levels = [f.levels for f in repeated]
-        self.width = sum(self.levels) if kind == "category" else len(self.columns)
-        self.params = self.width * (2 if kind in ("real", "ordered") else 1)
-        self._all = self.columns == list(range(layout.size))
-        self._gate = {j: gate for s, gate in layout.gates for j in range(s.start, s.stop)}
-        self.gated = [self._gate.get(j, -1) for j in self.columns]
-        self._fields = repeated
-        self._cache: dict[Any, Any] = {}
-
-    def pick(self, x: Tensor) -> Tensor:
-        if self._all:
-            return x
-        key = ("columns", x.device)
-        if key not in self._cache:
-            self._cache[key] = torch.tensor(self.columns, device=x.device)
-        return x.index_select(1, self._cache[key])
-
-    def _const(self, name: str, values: list[float], device: torch.device) -> Tensor:
-        if (name, device) not in self._cache:
-            same = len(set(values)) == 1  # an image: keep a scalar, which is faster than a row
-            self._cache[name, device] = torch.tensor(values[0] if same else values, dtype=torch.float32, device=device)
-        return self._cache[name, device]
-
-    def affine(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        return (
-            self._const("loc", [f.loc for f in self._fields], device),
-            self._const("scale", [f.scale for f in self._fields], device),
-        )
-
-    def top(self, device: torch.device) -> Tensor:
-        """Highest level; infinite on an open lattice."""
-        return self._const("top", [f.levels - 1.0 if f.bounded else math.inf for f in self._fields], device)
-
-    def bottom(self, device: torch.device) -> Tensor:
-        return self._const("bottom", [0.0 if f.bounded else -math.inf for f in self._fields], device)
-
-    def squash(self, raw: Tensor) -> Tensor:
-        """Map raw numbers into the range of bounded lattices by tanh; leave those of open lattices as they are."""
-        loc, scale = self.affine(raw.device)
-        bounded = torch.isfinite(self.top(raw.device))
-        # Finite stand-ins keep the unused branch free of infinities, whose gradients would be NaN.
-        low = (self.bottom(raw.device).nan_to_num(neginf=0.0) - loc) / scale
-        high = (self.top(raw.device).nan_to_num(posinf=1.0) - loc) / scale
-        return torch.where(bounded, (low + high) / 2 + (high - low) / 2 * torch.tanh(raw), raw)
-
-    def to_lattice(self, value: Tensor) -> Tensor:
-        loc, scale = self.affine(value.device)
-        levels = torch.round(value * scale + loc)
-        return torch.minimum(torch.maximum(levels, self.bottom(value.device)), self.top(value.device))
-
-
-def _gumbel(uniform: Tensor) -> Tensor:
-    return -torch.log(-torch.log(uniform.clamp(1e-10, 1 - 1e-7)))
-
-
-_LOG_SIGMA = (-7.0, 5.0)
-
-
-class Head:
-    r"""The observation distribution \(p(x \mid \theta)\) of a layout: independent factors, one per value, chosen by kind.
-
-    | kind | factor | parameters |
-    |---|---|---|
-    | real | \(N(x; \mu, \sigma^2)\) | \(\mu, \log\sigma\) |
-    | ordered | \(\sigma((k + \frac12 - \mu)/s) - \sigma((k - \frac12 - \mu)/s)\), in units of the field's scale | \(\mu, \log s\) |
-    | binary | \(p^x (1-p)^{1-x}\) | logit |
-    | category | softmax | logits |
-
-    Arguments:
-        layout: What the columns mean.
-        params: `(n, layout.head_size)`, grouped by kind in the order real, ordered, binary, category.
-
-    References:
-        PixelCNN++ (Salimans et al., 2017; the discretised logistic), https://arxiv.org/abs/1701.05517
-    """
-
-    def __init__(self, layout: Layout, params: Tensor) -> None:
-        self.layout = layout
-        sizes = [g.params for g in layout._groups.values()]
-        self._parts = dict(zip(layout._groups, params.split(sizes, 1), strict=True))
-
-    def _loc_log_scale(self, kind: str) -> tuple[Tensor, Tensor]:
-        loc, log_scale = self._parts[kind].float().chunk(2, 1)
-        return loc, log_scale.clamp(*_LOG_SIGMA)
-
-    def log_prob(self, x: Tensor) -> Tensor:
-        """Return `(n,)` log probabilities in nats of codes `(n, size)`; factors of absent or unknown (NaN) values are left out."""
-        total = torch.zeros(len(x), device=x.device)
-        for kind, g in self.layout._groups.items():
-            v = g.pick(x)
-            if v.is_floating_point():
-                present = ~torch.isnan(v)
-                safe = torch.nan_to_num(v)
-                terms = self._factors(kind, g, safe) * (present if kind != "category" else 1)
-                if kind == "category":
-                    terms = terms * present
-                total = total + terms.sum(1)
-            else:
-                total = total + self._factors(kind, g, v).sum(1)
-        return total
-
-    def _factors(self, kind: str, g: _Group, v: Tensor) -> Tensor:
-        if kind == "real":
-            loc, log_scale = self._loc_log_scale(kind)
-            z = (v.float() - loc) * torch.exp(-log_scale)
-            return -0.5 * z.square() - log_scale - 0.5 * math.log(2 * math.pi)
-        if kind == "ordered":
-            return self._lattice(g, v.float())
-        if kind == "binary":
-            logits = self._parts[kind].float()
-            return -F.softplus(torch.where(v > 0.5, -logits, logits))
-        logs = [torch.log_softmax(p, 1) for p in self._parts[kind].float().split(g.levels, 1)]
-        return torch.cat([log.gather(1, v[:, j : j + 1].long()) for j, log in enumerate(logs)], 1)
-
-    def _lattice(self, g: _Group, level: Tensor) -> Tensor:
-        # log(sig(a) - sig(b)) = log sig(a) + log sig(-b) + log(1 - exp(b - a)): exact where the difference underflows.
-        loc, log_scale = self._loc_log_scale("ordered")
-        centre, unit = g.affine(level.device)
-        inverse = torch.exp(-log_scale)
-        half = 0.5 / unit * inverse
-        middle = ((level - centre) / unit - loc) * inverse
-        below, above = F.logsigmoid(middle + half), F.logsigmoid(half - middle)
-        lowest, highest = level <= g.bottom(level.device), level >= g.top(level.device)
-        inner = below + above + torch.log(-torch.expm1(-2 * half))
-        return torch.where(lowest, below, torch.where(highest, above, inner))
-
-    def without_absent(self) -> Head:
-        """Return the head given that no category is missing: what imputation draws from."""
-        head = Head.__new__(Head)
-        head.layout, head._parts = self.layout, dict(self._parts)
-        if (logits := head._parts.get("category")) is not None:
-            fields = [f for f in self.layout.fields if f.kind == "category"]
-            absent = torch.cat([torch.arange(f.levels) == (-1 if f.absent is None else f.absent) for f in fields])
-            head._parts["category"] = logits.masked_fill(absent.to(logits.device), -math.inf)
-        return head
-
-    def sample(self, generator: torch.Generator | None = None) -> Tensor:
-        """Draw codes `(n, size)`, float64."""
-        return self._fill(lambda kind, g: self._draw(kind, g, generator))
-
-    def mean(self) -> Tensor:
-        """Return the most typical codes `(n, size)`: means of numbers (lattice ones rounded), modes of the others."""
-        return self._fill(self._centre)
-
-    def _fill(self, values: Any) -> Tensor:
-        first = next(iter(self._parts.values()))
-        x = torch.empty(len(first), self.layout.size, dtype=torch.float64, device=first.device)
-        for kind, g in self.layout._groups.items():
-            x[:, g.columns] = values(kind, g).double()
-        return self.layout.shut_gates(x)
-
-    def _centre(self, kind: str, g: _Group) -> Tensor:
-        if kind == "binary":
-            return (self._parts[kind] > 0).double()
-        if kind == "category":
-            return torch.stack([p.argmax(1) for p in self._parts[kind].split(g.levels, 1)], 1)
-        loc = self._loc_log_scale(kind)[0]
-        return loc if kind == "real" else g.to_lattice(loc)
-
-    def _draw(self, kind: str, g: _Group, generator: torch.Generator | None) -> Tensor:
-        part = self._parts[kind].float()
-        if kind == "category":
-            noise = _gumbel(torch.rand(part.shape, generator=generator, device=part.device))
-            return torch.stack([p.argmax(1) for p in (part + noise).split(g.levels, 1)], 1)
-        if kind == "binary":
-            return (torch.rand(part.shape, generator=generator, device=part.device) < torch.sigmoid(part)).double()
-        loc, log_scale = self._loc_log_scale(kind)
-        if kind == "real":
-            return loc + torch.exp(log_scale) * torch.randn(loc.shape, generator=generator, device=part.device)
-        uniform = torch.rand(loc.shape, generator=generator, device=part.device).clamp(1e-7, 1 - 1e-7)
-        return g.to_lattice(loc + torch.exp(log_scale) * (torch.log(uniform) - torch.log1p(-uniform)))
 
 
 def fold(code: Code) -> Code:

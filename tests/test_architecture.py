@@ -17,9 +17,9 @@ PACKAGE = Path(genlearn.__file__).parent
 
 # Room -> floor. A new file or folder at the top of the package must be given its floor here, and in docs/architecture.md.
 FLOORS = {
-    "errors": 0, "layout": 0, "ranks": 0,
-    "store": 1, "checkpoints": 1, "data": 1, "codecs": 1, "nn": 1,
-    "model": 2,
+    "errors": 0, "layout": 0, "heads": 0, "groups": 0, "ranks": 0,
+    "settings": 1, "store": 1, "checkpoints": 1, "data": 1, "codecs": 1, "nn": 1,
+    "model": 2, "capabilities": 2, "events": 2, "registry": 2, "saving": 2,
     "engine": 3, "testing": 3,
     "models": 4, "metrics": 4,
     "compare": 5, "report": 5,
@@ -28,9 +28,18 @@ FLOORS = {
 
 # Doors between rooms of one floor: who may look into whom.
 DOORS = {
+    ("layout", "groups"): "a layout treats all columns of a kind together",
+    ("layout", "heads"): "a layout hands out its observation distribution",
     ("codecs", "data"): "a codec reads records and uses the type inference of columns",
     ("data", "store"): "downloads are written aside and renamed, as models are",
     ("checkpoints", "store"): "checkpoints are JSON and safetensors too",
+    ("model", "capabilities"): "what a model lacks is answered by naming models that have it",
+    ("model", "events"): "a fit tells its watchers how it goes",
+    ("model", "registry"): "the answer to a missing capability names other models",
+    ("model", "saving"): "save and load are methods of every model",
+    ("registry", "capabilities"): "models are listed by capability",
+    ("registry", "model"): "models are what inherits Model",
+    ("saving", "registry"): "a folder names its model",
     ("testing", "engine"): "the contract's checks look at the gradients of neural models",
     ("compare", "report"): "a board writes its own report",
     ("cli", "progress"): "the command shows how a fit goes",
@@ -39,7 +48,7 @@ DOORS = {
 
 # Upward imports that are wanted, each with its reason; all of them must sit inside a function.
 STAIRS = {
-    ("model", "models"): "the registry lists the files of models/ and imports them by name on use",
+    ("registry", "models"): "the registry lists the files of models/ and imports them by name on use",
 }
 
 

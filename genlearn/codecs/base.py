@@ -79,7 +79,10 @@ class Codec(ABC):
 
     @abstractmethod
     def parse(self, records: Records) -> Any:
-        """Turn records into plain numbers (and indices of categories); raise `Problem` where they do not fit."""
+        """Turn records into plain numbers (and indices of categories); raise `Problem` where they do not fit.
+
+        What it returns has a length and can be sliced by rows.
+        """
 
     @abstractmethod
     def transform(

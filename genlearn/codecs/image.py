@@ -36,6 +36,12 @@ class ParsedImages:
     y: Tensor | None
     log_det: Tensor
 
+    def __len__(self) -> int:
+        return len(self.k)
+
+    def __getitem__(self, rows: slice) -> ParsedImages:
+        return ParsedImages(self.k[rows], None if self.y is None else self.y[rows], self.log_det[rows])
+
 
 class ImageCodec(Codec):
     r"""Images to codes and back.

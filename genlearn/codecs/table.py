@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -41,6 +41,12 @@ class ParsedTable:
     y: np.ndarray | None
     log_det: np.ndarray
     columns: tuple[Any, ...]
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, rows: slice) -> ParsedTable:
+        return replace(self, x=self.x[rows], y=None if self.y is None else self.y[rows], log_det=self.log_det[rows])
 
 
 class TableCodec(Codec):

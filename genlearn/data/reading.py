@@ -83,7 +83,7 @@ def read(
     columns = {}
     if next(iter(parts.values())).modality == "table":
         parts = {name: _targeted(r, wish or main.target, main.where) for name, r in parts.items()}
-        whole = _joined(list(parts.values()))
+        whole = Records.join(list(parts.values()))
         columns = inferred(whole)
         notes += column_notes(whole, columns)
     cut, said = _cut(parts, drop_duplicates, seed)
@@ -113,7 +113,7 @@ def read_all(source: Any, **options: Any) -> Records:
         main, {}, known.get("header", True), known.get("size"), label if label is not None else target, wish
     )
     parts = {name: _optioned(r, known.get("types"), known.get("scale")) for name, r in parts.items()}
-    records = _joined([parts[name] for name in ("all", *_PARTS) if name in parts])
+    records = Records.join([parts[name] for name in ("all", *_PARTS) if name in parts])
     return _targeted(records, wish or main.target, main.where) if records.modality == "table" else records
 
 
@@ -161,7 +161,7 @@ def _load(
     if len({s.kind for s in sources}) > 1 or main.kind == "records":
         parts = {k: v for k, v in _alone(main, header, size, label, target, notes).items() if k not in overruled}
         for name, source in given.items():
-            parts[name] = _joined(list(_alone(source, header, size, label, target, notes).values()))
+            parts[name] = Records.join(list(_alone(source, header, size, label, target, notes).values()))
     else:
         files = [(p, f, main) for p, f in zip(main.parts, main.files, strict=True) if p not in overruled]
         files += [(name, f, s) for name, s in given.items() for f in s.files]  # type: ignore[misc]
@@ -190,7 +190,7 @@ def _together(
         pieces: dict[str, list[Records]] = {}
         for (part, _, _), frame in zip(files, frames, strict=True):
             pieces.setdefault(part or "all", []).append(Records("table", frame, options={"origin": "dataframe"}))
-        return {part: _joined(records) for part, records in pieces.items()}
+        return {part: Records.join(records) for part, records in pieces.items()}
     return _images(files, main, size, label, notes)
 
 
@@ -215,18 +215,6 @@ def _images(files: list[Any], main: Source, size: Any, label: Any, notes: list[s
 
 def _shown(source: Source, file: Any) -> str:
     return file.path if file.path == source.where else f"{source.where.rstrip('/')}/{file.path}"
-
-
-def _joined(records: list[Records]) -> Records:
-    if len(records) == 1:
-        return records[0]
-    import pandas as pd
-
-    first = records[0]
-    if first.modality == "table":
-        return replace(first, x=pd.concat([r.x for r in records], ignore_index=True))
-    y = None if any(r.y is None for r in records) else np.concatenate([r.labels for r in records])  # type: ignore[misc]
-    return replace(first, x=np.concatenate([r.x for r in records]), y=y)
 
 
 # -- options, target, split --------------------------------------------------------------------------------------------

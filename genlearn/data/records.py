@@ -47,6 +47,20 @@ class Records:
         x = self.x.iloc[rows].reset_index(drop=True) if self.modality == "table" else self.x[rows]
         return replace(self, x=x, y=None if self.y is None else self.y[rows])
 
+    @staticmethod
+    def join(parts: Sequence[Records]) -> Records:
+        """Return the records of all parts, in order; labels only if every part has them."""
+        first = parts[0]
+        if len(parts) == 1:
+            return first
+        if first.modality == "table":
+            import pandas as pd
+
+            return replace(first, x=pd.concat([p.x for p in parts], ignore_index=True))
+        labels = [p.y for p in parts if p.y is not None]
+        y = np.concatenate(labels) if len(labels) == len(parts) else None
+        return replace(first, x=np.concatenate([p.x for p in parts]), y=y)
+
     @property
     def labels(self) -> np.ndarray | None:
         """The label of every record, wherever it lives; None without a target."""
