@@ -19,7 +19,7 @@ import typer
 from .. import __version__
 from ..errors import Problem, RunFailed, did_you_mean
 from . import boards, latents, look, train, use
-from .console import complain, note, remember_words
+from .console import begin, complain, note
 from .flags import command, switches
 from .runs import read_facts
 
@@ -35,7 +35,7 @@ _Refusal: Any = typer.BadParameter.__mro__[2]  # the base of all of typer's comp
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with the words of `argv` (default: those of the process); return the exit code."""
     args = list(sys.argv[1:] if argv is None else argv)
-    remember_words(args)
+    begin(args)
     debug = bool(os.environ.get("GENLEARN_DEBUG"))
     show, warnings.showwarning = warnings.showwarning, _warn
     try:

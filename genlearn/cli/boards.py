@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Argument, Exit, Option
 
 from ..errors import Problem
-from .console import answer, dry_run, first_process, note, stdout, table, watchers, words
+from .console import answer, complain, dry_run, first_process, note, stdout, table, watchers, words
 from .flags import Reading, Seed, Shared, training_flag
 from .runs import OpenRun, facts_of, open_run, read, versions, with_samples, write_facts
 from .use import RunArgument, SourceArgument, Split
@@ -76,11 +76,11 @@ def _compare(
     lines += [f"  {entry['name']} is left out: {entry['reason']}" for entry in wanted.skipped]
     if dry_run(shared, "compare", {"source": source, **options, "reading": reading, "out": str(out)}, lines):
         return
-    note(*lines, quiet=shared.quiet)
+    note(*lines)
     if first_process():
         facts = {"command": words(), "data": facts_of(data, source, reading), "versions": versions()}
         write_facts(out, {**facts, "settings": options})
-    progress = watchers(shared.quiet)
+    progress = watchers()
     try:
         board = run_comparison(wanted, out=out, resume=resume, watch=[progress] if progress else [])
     finally:
@@ -88,7 +88,7 @@ def _compare(
             progress.close()
     _show(board, out, shared)
     if board.interrupted:
-        note(f"genlearn: interrupted; finished rows are kept. The same command goes on: {words()}")
+        complain(f"interrupted; finished rows are kept. The same command goes on: {words()}")
         raise Exit(130)
     if board.rows and all(row.error for row in board.rows):
         raise Exit(1)

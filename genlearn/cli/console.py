@@ -20,9 +20,18 @@ if TYPE_CHECKING:
 _WORDS: ContextVar[tuple[str, ...]] = ContextVar("words", default=())
 
 
-def remember_words(argv: Sequence[str]) -> None:
-    """Keep the words of this call, for `run.json`."""
+_QUIET: ContextVar[bool] = ContextVar("quiet", default=False)
+
+
+def begin(argv: Sequence[str]) -> None:
+    """Begin a call: keep its words for `run.json`, and speak unless it says otherwise."""
     _WORDS.set(tuple(argv))
+    _QUIET.set(False)
+
+
+def be_quiet() -> None:
+    """Say nothing on stderr for the rest of this call but complaints."""
+    _QUIET.set(True)
 
 
 def words() -> str:
@@ -42,9 +51,9 @@ def complain(message: str) -> None:
     print(f"genlearn: {' '.join(message.split())}", file=sys.stderr)
 
 
-def note(*lines: str, quiet: bool = False) -> None:
+def note(*lines: str) -> None:
     """Print lines on stderr, unless `--quiet` was asked for."""
-    if not quiet and first_process():
+    if not _QUIET.get() and first_process():
         for line in lines:
             print(line, file=sys.stderr, flush=True)
 
@@ -61,7 +70,7 @@ def answer(shared: Shared, value: Any, text: str | Any) -> None:
 
     if shared.out and first_process():
         write_json(Path(shared.out), value)
-        note(f"wrote {shared.out}", quiet=shared.quiet)
+        note(f"wrote {shared.out}")
     if shared.as_json:
         say(json.dumps(to_jsonable(value), indent=1, ensure_ascii=False))
     elif isinstance(text, str):
@@ -125,8 +134,8 @@ def _without_out(shared: Shared) -> Shared:
     return replace(shared, out=None)
 
 
-def watchers(quiet: bool) -> Progress | None:
+def watchers() -> Progress | None:
     """Return a progress display, or None where nobody wants one."""
     from ..progress import Progress
 
-    return None if quiet or not first_process() else Progress()
+    return None if _QUIET.get() or not first_process() else Progress()

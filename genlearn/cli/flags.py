@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Exit, Option
 
 from ..errors import Problem
-from .console import complain
+from .console import be_quiet, complain
 
 if TYPE_CHECKING:
     from ..model import Setting
@@ -134,6 +134,8 @@ def command(function: Callable[..., Any], settings: Mapping[str, Setting] | None
         if "settings" in hints:
             given = {name: values.pop(_PREFIX + name, None) for name in settings or ()}
             values["settings"] = {name: value for name, value in given.items() if value is not None}
+        if values["shared"].quiet:
+            be_quiet()
         try:
             return function(**values)
         except KeyboardInterrupt:

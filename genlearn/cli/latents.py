@@ -36,7 +36,7 @@ def encode(
         files.emit_matrix(latents, as_json=shared.as_json)
         return
     path = files.write_matrix(latents, shared.out)
-    note(f"wrote {path} ({len(latents):,} vectors of {latents.shape[1]})", quiet=shared.quiet)
+    note(f"wrote {path} ({len(latents):,} vectors of {latents.shape[1]})")
     if shared.as_json:
         say(_json({"out": str(path), "n": len(latents), "latent": latents.shape[1]}))
 
@@ -84,7 +84,7 @@ def reconstruct(
     if opened.modality == "image" and out is not None and files.is_picture(out):
         records = records.take(slice(0, n))
         path = files.write_rows([records, model.reconstruct_records(records)], out)
-        note(f"wrote {path} (originals above reconstructions)", quiet=shared.quiet)
+        note(f"wrote {path} (originals above reconstructions)")
         if shared.as_json:
             say(_json({"out": str(path), "n": len(records)}))
         return
@@ -146,7 +146,7 @@ def traverse(
         for strip, d in zip(strips, dims, strict=True):
             strip.x.insert(0, "dim", d)
             strip.x.insert(1, "value", values)
-    note(f"rows: latent dimensions {', '.join(map(str, dims))}; columns: -3 to 3", quiet=shared.quiet)
+    note(f"rows: latent dimensions {', '.join(map(str, dims))}; columns: -3 to 3")
     deliver(opened, picks.joined(strips), shared, "traversal", columns=len(values))
 
 
@@ -171,6 +171,6 @@ def deliver(opened: OpenRun, records: Any, shared: Shared, name: str, columns: i
         files.emit(records, as_json=shared.as_json)
         return
     path = files.write_records(records, out, columns=columns)
-    note(f"wrote {path} ({files.describe(records)})", quiet=shared.quiet)
+    note(f"wrote {path} ({files.describe(records)})")
     if shared.as_json:
         say(_json({"out": str(path), "n": len(records)}))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Argument, Exit, Option
 
 from ..errors import Interrupted, Problem, did_you_mean
-from .console import answer, dry_run, first_process, note, watchers, words
+from .console import answer, complain, dry_run, first_process, note, watchers, words
 from .flags import Reading, Seed, Shared, Training
 from .runs import RUN_FILE, facts_of, read, versions, write_facts
 
@@ -63,12 +63,12 @@ def fit(
     if dry_run(shared, "fit", options, lines):
         return
     if job.resume and job.facts.get("finished"):
-        note(f"{job.out} is finished: nothing is left to do.", quiet=shared.quiet)
+        note(f"{job.out} is finished: nothing is left to do.")
         return
-    note(*lines, quiet=shared.quiet)
+    note(*lines)
     if first_process():
         write_facts(job.out, job.facts)
-    _learn(job, quiet=shared.quiet)
+    _learn(job)
     _tell(job, shared)
 
 
@@ -179,12 +179,12 @@ def _plan(job: Job) -> list[str]:
     return [*lines, f"plan: {' · '.join(parts)}{' · resumed' if job.resume else ''}"]
 
 
-def _learn(job: Job, *, quiet: bool) -> None:
+def _learn(job: Job) -> None:
     """Fit, and save what there is: the model at the end, or the best so far after Ctrl-C."""
     from ..report.pictures import Pictures
     from ..store import remove
 
-    progress = watchers(quiet)
+    progress = watchers()
     watch: list[Any] = [w for w in (progress, Pictures(job.out) if first_process() else None) if w is not None]
     begun = time.monotonic()
     try:
@@ -193,7 +193,7 @@ def _learn(job: Job, *, quiet: bool) -> None:
         if progress:
             progress.close()
         _save(job, time.monotonic() - begun, finished=False)
-        note(f"genlearn: {stop}. The best so far is in {job.out}; go on with: genlearn fit --resume {job.out}")
+        complain(f"{stop}. The best so far is in {job.out}; go on with: genlearn fit --resume {job.out}")
         raise Exit(130) from None
     except Problem:
         if first_process() and [p.name for p in job.out.iterdir()] == [RUN_FILE]:

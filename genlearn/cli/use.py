@@ -44,7 +44,7 @@ def sample(
         emit(records, as_json=shared.as_json)
         return
     path = write_records(records, out, limit=None if not is_picture(out) else count)
-    note(f"wrote {path} ({describe(records)})", quiet=shared.quiet)
+    note(f"wrote {path} ({describe(records)})")
     if shared.as_json:
         say(_json({"out": str(path), "n": len(records), "given": conditions, "seed": seed}))
 
@@ -144,10 +144,10 @@ def impute(
     shows = opened.modality == "image" and files.is_picture(out) and (len(records) > 1 or not source)
     if shows and hidden is not None:
         path = files.write_repair(records, hidden, filled, out)
-        note(f"wrote {path} (rows: original, masked, repaired)", quiet=shared.quiet)
+        note(f"wrote {path} (rows: original, masked, repaired)")
     else:
         path = files.write_records(filled, out)
-        note(f"wrote {path} ({files.describe(filled)})", quiet=shared.quiet)
+        note(f"wrote {path} ({files.describe(filled)})")
     if shared.as_json:
         say(_json({"out": str(path), "n": len(filled), "how": how, "seed": seed}))
 
