@@ -36,6 +36,15 @@ class Levels:
             out.scatter_(1, torch.where(place < 0, self.width, place + self.start), 1.0)
         return out[:, : self.width]
 
+    def count(self, values: Tensor) -> Tensor:
+        """Return how often every level occurs in `(n, columns)` values, `(width,)` float64; NaN is left out."""
+        total = torch.zeros(self.width, dtype=torch.float64)
+        for part in values.split(max(1, 4_000_000 // max(1, len(self.columns)))):
+            known = ~torch.isnan(part) if part.is_floating_point() else torch.ones_like(part, dtype=torch.bool)
+            place = torch.nan_to_num(part.double()).long() + self.start
+            total += torch.bincount(place[known], minlength=self.width).double()
+        return total
+
     def total(self, weights: Tensor) -> Tensor:
         """Return sums of `(n, width)` weights per column, `(n, columns)`."""
         return torch.zeros(len(weights), len(self.counts), dtype=weights.dtype).index_add_(1, self.owner, weights)
@@ -52,6 +61,15 @@ class Levels:
         threshold = first + u * (below[:, self.start + torch.tensor(self.counts, dtype=torch.long)] - first)
         passed = (below[:, 1:] <= threshold[:, self.owner]).to(weights.dtype)
         return torch.minimum(self.total(passed), torch.tensor(self.counts) - 1.0).double()
+
+    def draw_alike(self, weights: Tensor, n: int, rng: torch.Generator) -> Tensor:
+        """Draw `n` rows of levels, `(n, columns)` float64, all in proportion to the same `(width,)` weights."""
+        cumulative = self.share(weights[None])[0].cumsum(0)
+        before = torch.nn.functional.pad(cumulative, (1, 0))[self.start][self.owner]
+        u = torch.rand(n, len(self.counts), dtype=weights.dtype, generator=rng) * (1 - 1e-9)
+        # Column j's distribution function lies between j and j + 1: one search serves all columns.
+        place = torch.searchsorted(cumulative - before + self.owner, u + torch.arange(len(self.counts)), right=True)
+        return (place - self.start).double()
 
     def mode(self, weights: Tensor) -> Tensor:
         """Return the level of largest weight of every column, `(n, columns)` float64."""

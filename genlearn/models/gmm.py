@@ -132,7 +132,7 @@ class GMM(Scores, Imputes, Conditional, Model):
         held_out = None
         if valid is not None:
             held_out = Rows((valid.x[:, numbers].double() - centre) / scale, valid.x[:, levels.columns], levels, dtype)
-        base = levels.share((levels.one_hot(code.x[:, levels.columns]).sum(0) + 0.5)[None])[0]
+        base = levels.share((levels.count(code.x[:, levels.columns]) + 0.5)[None])[0]
         fitter = Fitter(rows, held_out, self._statistics(len(numbers), rows), base, self.smoothing, self.tol)
         shift = self._to_data_units(code, x, scale)
 

@@ -82,7 +82,7 @@ class KDE(Scores, Imputes, Conditional, Model):
         x = code.x[rows]
         numbers = x[:, self._numbers].double()
         self.centre_, self.scale_ = standard(numbers)
-        frequencies = levels.share((levels.one_hot(x[:, levels.columns]).sum(0) + 0.5)[None])
+        frequencies = levels.share((levels.count(x[:, levels.columns]) + 0.5)[None])
         drawn = levels.draw(frequencies.expand(len(x), -1), rng)
         discrete = x[:, levels.columns].double()
         small = torch.float32 if numbers.numel() > WIDE else torch.float64

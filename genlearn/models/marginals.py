@@ -55,9 +55,7 @@ class Marginals(Scores, Imputes, Conditional, Model):
         if self.bins < 1:
             raise Problem(f"marginals: bins must be at least 1, not {self.bins}.")
         levels = self._levels
-        counts = torch.zeros(levels.width, dtype=torch.float64)
-        for part in code.x.split(4096):
-            counts += levels.one_hot(part[:, levels.columns], torch.float32).sum(0).double()
+        counts = levels.count(code.x[:, levels.columns])
         shown = levels.total(counts[None])[0]
         tails = 0.5 * self._open / (shown + 1)
         within = (counts + 0.5) / (shown + 0.5 * torch.tensor(levels.counts, dtype=torch.float64))[levels.owner]
@@ -107,10 +105,12 @@ class Marginals(Scores, Imputes, Conditional, Model):
         levels, numbers = self._levels, self._numbers
         value = x[:, levels.columns].double()
         beyond = torch.maximum(-value, value - torch.tensor(levels.counts) + 1)  # steps outside the levels seen, if > 0
-        inside = levels.one_hot(torch.where(beyond > 0, torch.nan, value))
         geometric = (self.tails_ * (1 - self._decay)).log() + (beyond - 1) * self._decay.log()
-        out = inside @ self.tables_.log() + torch.where(beyond > 0, geometric, 0.0).sum(1)
-        return out + torch.nan_to_num(self._histograms.log_density(x[:, numbers].double())).sum(1)
+        inside = torch.where((beyond > 0) | torch.isnan(value), 0.0, value).long() + levels.start
+        each = torch.where(beyond > 0, geometric, self.tables_.log()[inside])
+        return torch.where(torch.isnan(value), 0.0, each).sum(1) + torch.nan_to_num(
+            self._histograms.log_density(x[:, numbers].double())
+        ).sum(1)
 
     def _sample(self, n: int, rng: torch.Generator, given: Given | None) -> Code:
         levels, numbers, shapes = self._levels, self._numbers, self._histograms
@@ -127,7 +127,7 @@ class Marginals(Scores, Imputes, Conditional, Model):
                 low[i], high[i] = shapes.cdf(bounds)[:, i]
         if (mass <= 0).any() or (high <= low).any():
             raise Problem(f"marginals: no record has {', '.join(given.names) if given else ''} as asked.")
-        x[:, levels.columns] = levels.draw(places.expand(n, -1), rng)
+        x[:, levels.columns] = levels.draw_alike(places, n, rng)
         free = torch.isnan(asked[levels.columns]) & torch.tensor(
             [j not in ranges for j in levels.columns], dtype=torch.bool
         )
@@ -152,13 +152,13 @@ class Marginals(Scores, Imputes, Conditional, Model):
         levels, numbers, shapes = self._levels, self._numbers, self._histograms
         n, unknown = len(code), ~code.mask
         filled = torch.where(unknown, torch.nan, code.x.double())
-        places = self.tables_ * levels.allowed(filled[:, levels.columns], unknown[:, levels.columns])
-        values = levels.choose(places, how, rng)
+        fresh = torch.full((1, len(levels.columns)), torch.nan)
+        places = (self.tables_ * levels.allowed(fresh, torch.ones_like(fresh).bool()))[0]
+        values = levels.draw_alike(places, n, rng) if how == "draw" else levels.mode(places[None])
         ordered = torch.tensor([f.kind == "ordered" for f in self._lattice], dtype=torch.bool)
         if how == "mean" and ordered.any():
             level = torch.arange(levels.width) - levels.start[levels.owner]
-            mean = (levels.total(places * level) / levels.total(places)).round()
-            values = torch.where(ordered, mean, values)
+            values = torch.where(ordered, levels.total(levels.share(places[None]) * level).round(), values)
         filled[:, levels.columns] = torch.where(unknown[:, levels.columns], values, filled[:, levels.columns])
         if how == "draw":
             drawn = shapes.quantile(torch.rand(n, len(numbers), dtype=torch.float64, generator=rng))
