@@ -1,0 +1,245 @@
+"""Heads: each factor against its closed form, mass one, samples that follow the density, gradients at the extremes."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from scipy.special import log_softmax, logsumexp
+from torch import Tensor
+
+from genlearn.layout import Field, Layout
+
+# Heads compute in float32: terms of size 10 carry an error of about 1e-6; ten times that is allowed.
+CLOSE = {"rtol": 1e-5, "atol": 1e-5}
+
+REAL = Layout((Field("x", "real"),))
+GREY = Layout((Field("x", "ordered", levels=17, loc=8.0, scale=8.0),))
+COUNT = Layout((Field("x", "ordered", levels=40, loc=12.0, scale=4.0, bounded=False),))
+PIXELS = Layout((Field("x", "binary", (1, 2, 2)),))
+PLAN = Layout((Field("x", "category", levels=3),))
+WAGE = Layout((Field("x?", "category", levels=3, absent=2), Field("x", "real", gate="x?")))
+SHOP = Layout(
+    (
+        Field("spend?", "category", levels=3, absent=2),
+        Field("visits", "ordered", levels=4, loc=1.5, scale=1.5, gate="spend?"),
+        Field("plan", "category", levels=3, absent=1),
+        Field("active", "binary"),
+    )
+)
+NAMED = [REAL, GREY, COUNT, PIXELS, PLAN, WAGE, SHOP]
+LAYOUTS = pytest.mark.parametrize("layout", NAMED, ids=["real", "grey", "count", "pixels", "plan", "wage", "shop"])
+
+
+def params(layout: Layout, n: int = 50, seed: int = 0) -> Tensor:
+    return torch.randn(n, layout.head_size, generator=torch.Generator().manual_seed(seed))
+
+
+def score(layout: Layout, row: Tensor, values: np.ndarray) -> np.ndarray:
+    """Log probabilities of codes under one row of parameters."""
+    x = torch.as_tensor(values, dtype=torch.float64).reshape(-1, layout.size)
+    return layout.head(row.expand(len(x), -1)).log_prob(x).double().numpy()
+
+
+# -- factors ---------------------------------------------------------------------------------------------------------
+def test_real_factor_is_the_normal_density() -> None:
+    p, x = params(REAL), np.random.default_rng(0).normal(0, 3, (50, 1))
+    aim = stats.norm(p[:, 0].double(), p[:, 1].double().exp()).logpdf(x[:, 0])
+    np.testing.assert_allclose(REAL.head(p).log_prob(torch.from_numpy(x)), aim, **CLOSE)
+
+
+@pytest.mark.parametrize("layout", [GREY, COUNT], ids=["bounded", "open"])
+def test_ordered_factor_is_a_difference_of_logistic_distribution_functions(layout: Layout) -> None:
+    field, p = layout.fields[0], params(layout).double()
+    k = np.random.default_rng(1).integers(0, field.levels, 50)
+    centre, scale = field.loc + field.scale * p[:, 0].numpy(), field.scale * p[:, 1].exp().numpy()
+    law = stats.logistic(centre, scale)
+    top = np.where(field.bounded & (k == field.levels - 1), np.inf, k + 0.5)
+    bottom = np.where(field.bounded & (k == 0), -np.inf, k - 0.5)
+    upper_tail = bottom > centre  # there the survival function keeps the digits that the distribution function loses
+    aim = np.where(upper_tail, law.sf(bottom) - law.sf(top), law.cdf(top) - law.cdf(bottom))
+    found = layout.head(p.float()).log_prob(torch.from_numpy(k).double()[:, None])
+    np.testing.assert_allclose(found, np.log(aim), **CLOSE)
+
+
+def test_ordered_factor_is_exact_where_the_difference_underflows() -> None:
+    row = torch.tensor([0.0, -4.0])  # scale exp(-4): level 40 lies 382 scales from the centre
+    field = COUNT.fields[0]
+    s = field.scale * math.exp(-4)
+    a, b = (40.5 - field.loc) / s, (39.5 - field.loc) / s
+    aim = -b + math.log1p(-math.exp(b - a))  # log(sig(a) - sig(b)) = log(e^-b - e^-a) up to e^-b, which is 0 here
+    np.testing.assert_allclose(score(COUNT, row, np.array([40])), aim, rtol=1e-5)
+
+
+def test_binary_factor_is_bernoulli() -> None:
+    p = params(PIXELS)
+    x = torch.randint(0, 2, (50, 4), generator=torch.Generator().manual_seed(2), dtype=torch.uint8)
+    aim = stats.bernoulli(torch.sigmoid(p.double())).logpmf(x).sum(1)
+    np.testing.assert_allclose(PIXELS.head(p).log_prob(x), aim, **CLOSE)
+
+
+def test_category_factor_is_softmax() -> None:
+    p = params(PLAN)
+    k = np.random.default_rng(3).integers(0, 3, 50)
+    aim = log_softmax(p.double().numpy(), 1)[np.arange(50), k]
+    np.testing.assert_allclose(PLAN.head(p).log_prob(torch.from_numpy(k).double()[:, None]), aim, **CLOSE)
+
+
+def test_parameters_are_grouped_by_kind() -> None:
+    """Two reals and a category around a binary: parameters stand as mu mu s s, logit, logits."""
+    layout = Layout((Field("a", "real"), Field("b", "binary"), Field("c", "category", levels=2), Field("d", "real")))
+    p, x = params(layout, 1)[0].double(), np.array([0.3, 1, 1, -2.0])
+    mean, log_sd, logit, logits = p[:2], p[2:4], p[4], p[5:]
+    aim = stats.norm(mean, log_sd.exp()).logpdf(x[[0, 3]]).sum() + stats.bernoulli(torch.sigmoid(logit)).logpmf(1)
+    np.testing.assert_allclose(score(layout, p.float(), x), aim + log_softmax(logits.numpy())[1], **CLOSE)
+
+
+def test_levels_may_come_as_bytes() -> None:
+    """uint8 images and float64 codes score alike."""
+    p, x = params(GREY), torch.arange(50)[:, None] % 17
+    scores = [GREY.head(p).log_prob(x.to(dtype)) for dtype in (torch.uint8, torch.float32, torch.float64)]
+    assert torch.equal(scores[0], scores[1])
+    assert torch.equal(scores[0], scores[2])
+
+
+# -- mass ------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("log_scale", [-9.0, -3.0, 0.0, 2.0])
+@pytest.mark.parametrize("mean", [-3.0, 0.0, 0.9])
+def test_the_mass_of_a_lattice_is_one(mean: float, log_scale: float) -> None:
+    row = torch.tensor([mean, log_scale])
+    bounded = score(GREY, row, np.arange(17))
+    assert math.isclose(math.exp(logsumexp(bounded)), 1, abs_tol=1e-5)
+    field = COUNT.fields[0]
+    reach = 40 + int(60 * field.scale * math.exp(max(log_scale, -7)))  # beyond it lies less than exp(-50)
+    open_ends = score(COUNT, row, np.arange(-reach, reach))
+    assert math.isclose(math.exp(logsumexp(open_ends)), 1, abs_tol=1e-5)
+
+
+def cells(layout: Layout) -> np.ndarray:
+    """All codes of a discrete layout, with NaN behind shut gates."""
+    codes = np.array(list(itertools.product(*(range(f.levels or 2) for f in layout.fields))), dtype=float)
+    shut = np.unique(np.nan_to_num(layout.shut_gates(torch.from_numpy(codes)).numpy(), nan=-1), axis=0)
+    return np.where(shut < 0, np.nan, shut)
+
+
+def test_the_mass_of_a_discrete_layout_with_a_gate_is_one() -> None:
+    for row in params(SHOP, 5):
+        assert math.isclose(math.exp(logsumexp(score(SHOP, row, cells(SHOP)))), 1, abs_tol=1e-5)
+
+
+def test_atoms_and_numbers_together_have_mass_one() -> None:
+    for row in params(WAGE, 5):
+        atoms = score(WAGE, row, np.array([[1, np.nan], [2, np.nan]]))
+        mean, sd = float(row[0]), math.exp(row[1])
+        grid = np.linspace(mean - 9 * sd, mean + 9 * sd, 2001)
+        density = np.exp(score(WAGE, row, np.stack([np.zeros(2001), grid], 1)))
+        mass = np.exp(atoms).sum() + np.trapezoid(density, grid)
+        assert math.isclose(mass, 1, abs_tol=1e-5)  # the trapezoid rule is exact to rounding for a normal density
+
+
+def test_unknown_values_are_summed_out() -> None:
+    """NaN in a category or a binary value gives the sum over its levels; all NaN gives log 1."""
+    for row in params(SHOP, 5):
+        known = score(SHOP, row, np.array([[1, np.nan, k, b] for k in range(3) for b in range(2)]))
+        unknown = score(SHOP, row, np.array([1, np.nan, np.nan, np.nan]))
+        np.testing.assert_allclose(unknown, logsumexp(known), **CLOSE)
+    assert not score(SHOP, row, np.full(4, np.nan)).any()
+
+
+# -- samples ---------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("seed", range(3))
+def test_samples_of_a_discrete_layout_follow_its_probabilities(seed: int) -> None:
+    """Chi-square over all 36 cells, 20,000 draws; a right sampler fails with probability 1e-4 per seed (seeds are fixed)."""
+    row, all_cells = params(SHOP, 1, seed)[0], cells(SHOP)
+    draws = SHOP.head(row.expand(20_000, -1)).sample(torch.Generator().manual_seed(seed)).numpy()
+    place = {tuple(np.nan_to_num(c, nan=-1)): i for i, c in enumerate(all_cells)}
+    seen = np.bincount([place[tuple(d)] for d in np.nan_to_num(draws, nan=-1)], minlength=len(all_cells))
+    p = np.exp(score(SHOP, row, all_cells))
+    assert stats.chisquare(seen, 20_000 * p / p.sum()).pvalue > 1e-4
+
+
+@pytest.mark.parametrize("layout", [GREY, COUNT], ids=["bounded", "open"])
+def test_samples_of_a_lattice_follow_its_probabilities(layout: Layout) -> None:
+    """Chi-square with tails pooled until 20 are expected, false alarms 1e-4."""
+    row, levels = torch.tensor([0.6, -0.7]), np.arange(-60, 90)
+    draws = layout.head(row.expand(20_000, -1)).sample(torch.Generator().manual_seed(1)).numpy()[:, 0]
+    if layout is GREY:
+        assert 0 <= draws.min() <= draws.max() == 16
+        levels = np.arange(17)
+    expected = 20_000 * np.exp(score(layout, row, levels))
+    seen = np.array([(draws == k).sum() for k in levels])
+    rare = np.where(expected > 20, levels, levels.max() + 1)  # one cell for all levels beyond the first rare one
+    seen, expected = (np.bincount(np.unique(rare, return_inverse=True)[1], a) for a in (seen, expected))
+    assert stats.chisquare(seen, expected * 20_000 / expected.sum()).pvalue > 1e-4
+
+
+def test_samples_of_numbers_follow_their_density() -> None:
+    """Kolmogorov-Smirnov, false alarms 1e-4; the number is NaN exactly where its gate is shut."""
+    row = torch.tensor([2.0, 0.5, 0.4, -0.2, 0.1])
+    draws = WAGE.head(row.expand(20_000, -1)).sample(torch.Generator().manual_seed(5)).numpy()
+    shut = draws[:, 0] != 0
+    assert np.array_equal(shut, np.isnan(draws[:, 1]))
+    assert stats.kstest(draws[~shut, 1], stats.norm(2, math.exp(0.5)).cdf).pvalue > 1e-4
+
+
+@LAYOUTS
+def test_same_generator_same_sample(layout: Layout) -> None:
+    head = layout.head(params(layout))
+    a, b, c = (head.sample(torch.Generator().manual_seed(s)) for s in (1, 1, 2))
+    assert torch.equal(a.nan_to_num(-9), b.nan_to_num(-9))
+    assert not torch.equal(a.nan_to_num(-9), c.nan_to_num(-9))
+    assert a.dtype == torch.float64
+    assert a.shape == (50, layout.size)
+    assert torch.isfinite(head.log_prob(a)).all()
+
+
+@pytest.mark.parametrize("layout", [REAL, COUNT, PIXELS, PLAN], ids=["real", "count", "pixels", "plan"])
+def test_the_mean_is_the_most_likely_code(layout: Layout) -> None:
+    head = layout.head(params(layout, 200))
+    draws = head.sample(torch.Generator().manual_seed(0))
+    assert (
+        head.log_prob(head.mean()) >= head.log_prob(draws) - 1e-6
+    ).all()  # equal up to rounding where a draw hits it
+
+
+def test_the_mean_stays_on_a_bounded_lattice_and_behind_open_gates() -> None:
+    far = GREY.head(torch.tensor([[-5.0, 0.0], [0.3, 0.0], [5.0, 0.0]]))
+    assert far.mean().flatten().tolist() == [0, 10, 16]
+    gates = WAGE.head(torch.tensor([[7.0, 0, 1, 0, 0], [7.0, 0, 0, 1, 0]])).mean()
+    assert gates.nan_to_num(-1).tolist() == [[0, 7], [1, -1]]
+
+
+def test_without_absent_is_the_law_given_that_nothing_is_missing() -> None:
+    p = params(SHOP)
+    head, given = SHOP.head(p), SHOP.head(p).without_absent()
+    draws = given.sample(torch.Generator().manual_seed(0))
+    assert not ((draws[:, 0] == 2) | (draws[:, 2] == 1)).any()
+    here = torch.stack([1 - torch.softmax(p[:, -6:-3], 1)[:, 2], 1 - torch.softmax(p[:, -3:], 1)[:, 1]], 1)
+    np.testing.assert_allclose(given.log_prob(draws), head.log_prob(draws) - here.log().sum(1), **CLOSE)
+    gone = torch.tensor([[2, math.nan, 0, 0]]).double()
+    assert given.log_prob(gone.expand(50, -1)).eq(-math.inf).all()
+    assert torch.isfinite(given.log_prob(torch.full((50, 4), math.nan))).all(), "what is unknown stays out of the sum"
+
+
+# -- gradients -------------------------------------------------------------------------------------------------------
+@LAYOUTS
+@pytest.mark.parametrize("size", [1.0, 1e3, 1e6])
+def test_gradients_are_finite_at_the_extremes(layout: Layout, size: float) -> None:
+    p = (size * params(layout, 64)).requires_grad_()
+    x = layout.head(params(layout, 64, seed=3)).sample(torch.Generator().manual_seed(1))
+    x[::4] = math.nan
+    log_p = layout.head(p).log_prob(x)
+    assert torch.isfinite(log_p).all()
+    (gradient,) = torch.autograd.grad(log_p.sum(), p)
+    assert torch.isfinite(gradient).all()
+    assert size > 1 or gradient.any()
+
+
+def test_more_axes_are_flattened() -> None:
+    p = params(PIXELS)
+    x = torch.ones(50, 4)
+    assert torch.equal(PIXELS.head(p.view(50, 1, 2, 2)).log_prob(x), PIXELS.head(p).log_prob(x))
