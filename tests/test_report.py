@@ -485,3 +485,16 @@ def test_a_run_that_began_anew_replaces_its_curve(tmp_path: Path) -> None:
     lines = [json.dumps({"step": step, "nats": float(i)}) for i, step in enumerate(steps)]
     (tmp_path / "history.jsonl").write_text("\n".join([*lines, '{"step": 3, "na']))
     assert [(e["step"], e["nats"]) for e in _history(tmp_path / "history.jsonl")] == [(1, 3.0), (2, 4.0)]
+
+
+def test_pictures_of_a_run_show_samples_and_reconstructions(tmp_path: Path) -> None:
+    from genlearn.models import VAE
+
+    records = as_records(np.random.default_rng(0).integers(0, 2, (40, 4, 4)).astype(np.uint8))
+    VAE(steps=3, random_state=0).fit(
+        records.take(slice(0, 30)), valid=records.take(slice(30, 40)), watch=[Pictures(tmp_path, 0)]
+    )
+    names = {p.name for p in tmp_path.iterdir()}
+    assert {"samples-1.png", "reconstructions-1.png", "reconstructions.png"} <= names
+    again = np.asarray(Image.open(tmp_path / "reconstructions.png"))
+    assert again.shape[:2] == (9 * 10, 39 * 10), "eight above eight, one gap between, brought to 40 pixels"

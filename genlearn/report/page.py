@@ -9,6 +9,7 @@ from .. import store
 from ..errors import Problem
 from . import plates, sections
 from .album import Album
+from .board import duration
 
 HERE = Path(__file__).parent
 
@@ -80,15 +81,26 @@ def single(folder: Path) -> dict[str, Any]:
     run = store.read_json(folder / "run.json") if (folder / "run.json").is_file() else {}
     row = {"name": config["model"], "colour": 1, "settings": config["params"], "reference": False, "error": None}
     album = Album(folder.glob("*.png"))
-    state = {k: v for k, v in config["state"].items() if isinstance(v, int | float | str) and not isinstance(v, bool)}
+    data = run.get("data", {})
+    facts = {"data": data.get("name"), "split": data.get("split"), "modality": config["modality"]}
+    facts |= {k.rstrip("_"): _fact(k, v) for k, v in config["state"].items() if isinstance(v, int | float | str)}
     return {
-        "title": f"{config['model']}", "summary": str(run.get("summary") or run.get("source") or config["modality"]),
+        "title": " · ".join(t for t in (config["model"], data.get("name")) if t), "summary": data.get("summary", ""),
         "verdict": None, "board": None, "skipped": [], "metrics": [], "numbers": None, "remarks": [], "spreads": [],
         "pictures": plates.run_pictures(folder, album), "tables": plates.run_tables(folder), "columns": None,
         "curves": [c for c in [plates.curves(row, folder)] if c], "costs": [], "settings": sections.settings([row]),
         "data": None, "notes": [], "run": {"versions": config["versions"], "command": run.get("command")},
-        "card": {"state": {k.rstrip("_"): v for k, v in state.items()}},
+        "card": {"state": {k: v for k, v in facts.items() if v}},
     }  # fmt: skip
+
+
+def _fact(name: str, value: float | str) -> str:
+    """Return a learned number or word as text."""
+    if name == "seconds_":
+        return duration(float(value))
+    if isinstance(value, bool | str) or name == "seed_":
+        return str(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
 
 
 def _instead(folder: Path) -> str:

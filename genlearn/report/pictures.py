@@ -134,15 +134,17 @@ class Pictures:
         self._pause, self._next = every_seconds, every_seconds
 
     def __call__(self, event: Event) -> None:
-        """Draw if it is time to."""
-        if not event.model.needs_gradients or event.done or event.seconds < self._next:
+        """Draw if it is time to; at the end, leave the reconstructions of the finished model as `reconstructions.png`."""
+        if not event.model.needs_gradients or not (event.done or event.seconds >= self._next):
             return
-        self._pause *= 2
-        self._next = event.seconds + self._pause
-        save_samples(event.model, self.out / f"samples-{event.step}", self.n, self.seed)
+        if not event.done:
+            self._pause *= 2
+            self._next = event.seconds + self._pause
+            save_samples(event.model, self.out / f"samples-{event.step}", self.n, self.seed)
         valid = self._fixed(event)
         if valid is not None:
-            save_reconstructions(event.model, valid, self.out / f"reconstructions-{event.step}")
+            name = "reconstructions" if event.done else f"reconstructions-{event.step}"
+            save_reconstructions(event.model, valid, self.out / name)
 
     @staticmethod
     def _fixed(event: Event) -> Records | None:

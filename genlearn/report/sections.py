@@ -196,7 +196,11 @@ def settings(rows: Sequence[Row]) -> list[dict[str, Any]]:
         except Problem:  # a model of another package that is not installed here
             defaults = {}
         pairs = [
-            {"name": k, "value": _plain(v), "changed": k in defaults and _plain(v) != _plain(defaults[k])}
+            {
+                "name": k,
+                "value": _plain(v),
+                "changed": k in defaults and k != "random_state" and _plain(v) != _plain(defaults[k]),
+            }
             for k, v in row["settings"].items()
         ]
         found.append({"name": row["name"], "pairs": sorted(pairs, key=lambda p: not p["changed"])})
