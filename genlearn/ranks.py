@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Iterable
 
@@ -10,9 +11,15 @@ from torch import Tensor, distributed, nn
 
 
 def start() -> None:
-    """Join the process group that `torchrun` announced through the environment; do nothing without one."""
-    if "WORLD_SIZE" in os.environ and int(os.environ["WORLD_SIZE"]) > 1 and not distributed.is_initialized():
-        distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    """Join the process group that `torchrun` announced through the environment; do nothing without one, or if it was joined."""
+    if int(os.environ.get("WORLD_SIZE", "1")) < 2 or distributed.is_initialized():
+        return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+        distributed.init_process_group("cpu:gloo,cuda:nccl")
+    else:
+        distributed.init_process_group("gloo")
+    atexit.register(distributed.destroy_process_group)
 
 
 def rank() -> int:
@@ -47,9 +54,7 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
         return
     grads = [p.grad for p in parameters if p.grad is not None]
     if grads:
-        flat = torch.cat([g.flatten() for g in grads])
-        distributed.all_reduce(flat)
-        flat /= world()
+        flat = mean(torch.cat([g.flatten() for g in grads]))
         for grad, part in zip(grads, flat.split([g.numel() for g in grads]), strict=True):
             grad.copy_(part.view_as(grad))
 
@@ -59,26 +64,32 @@ def average_buffers(module: nn.Module) -> None:
     if world() > 1:
         for buffer in module.buffers():
             if buffer.is_floating_point():
-                distributed.all_reduce(buffer)
-                buffer /= world()
+                buffer.copy_(mean(buffer))
 
 
-def agree(value: float) -> float:
-    """Return the largest of all processes' values: a decision that all take alike."""
+def mean(values: Tensor) -> Tensor:
+    """Return the mean of a tensor over processes."""
     if world() == 1:
-        return value
-    device = "cuda" if distributed.get_backend() == "nccl" else "cpu"
-    shared = torch.tensor([value], dtype=torch.float64, device=device)
-    distributed.all_reduce(shared, op=distributed.ReduceOp.MAX)
-    return float(shared)
+        return values
+    total = values.detach().clone()
+    distributed.all_reduce(total)
+    return total / world()
+
+
+def any_of(*flags: bool) -> list[bool]:
+    """Return for each flag whether any process raised it: decisions that all take alike, at the same step."""
+    if world() == 1:
+        return list(flags)
+    raised = torch.tensor(flags, dtype=torch.uint8)
+    distributed.all_reduce(raised, op=distributed.ReduceOp.MAX)
+    return [bool(r) for r in raised]
 
 
 def share(value: float) -> float:
     """Return the first process's value everywhere."""
     if world() == 1:
         return value
-    device = "cuda" if distributed.get_backend() == "nccl" else "cpu"
-    shared = torch.tensor([value], dtype=torch.float64, device=device)
+    shared = torch.tensor([value], dtype=torch.float64)
     distributed.broadcast(shared, 0)
     return float(shared)
 

@@ -18,8 +18,8 @@ PACKAGE = Path(genlearn.__file__).parent
 # Room -> floor. A new file or folder at the top of the package must be given its floor here, and in docs/architecture.md.
 FLOORS = {
     "errors": 0, "layout": 0, "heads": 0, "groups": 0, "ranks": 0,
-    "settings": 1, "store": 1, "checkpoints": 1, "data": 1, "codecs": 1, "nn": 1,
-    "model": 2, "capabilities": 2, "events": 2, "registry": 2, "saving": 2,
+    "settings": 1, "store": 1, "data": 1, "codecs": 1, "nn": 1,
+    "model": 2, "capabilities": 2, "events": 2, "registry": 2, "saving": 2, "training": 2,
     "engine": 3, "testing": 3,
     "models": 4, "metrics": 4,
     "compare": 5, "report": 5,
@@ -32,7 +32,6 @@ DOORS = {
     ("layout", "heads"): "a layout hands out its observation distribution",
     ("codecs", "data"): "a codec reads records and uses the type inference of columns",
     ("data", "store"): "downloads are written aside and renamed, as models are",
-    ("checkpoints", "store"): "checkpoints are JSON and safetensors too",
     ("model", "capabilities"): "what a model lacks is answered by naming models that have it",
     ("model", "events"): "a fit tells its watchers how it goes",
     ("model", "registry"): "the answer to a missing capability names other models",

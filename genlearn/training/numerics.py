@@ -1,0 +1,67 @@
+"""Where and how precisely a run computes: devices, fast matrix products, automatic mixed precision."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..errors import Problem
+
+
+def device_of(name: str) -> torch.device:
+    """Return the device of a name; `auto` is the current GPU if there is one.
+
+    Errors:
+        Problem: If the device is not available here.
+    """
+    if name == "auto":
+        return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as e:
+        raise Problem(f'device "{name}" is not available here ({str(e).splitlines()[0]}). Use --device cpu.') from None
+    return device
+
+
+def placed(net: nn.Module, device: torch.device) -> nn.Module:
+    """Move the net to a device; GPUs convolve faster with channels last, which `to` applies to convolutions' weights only."""
+    order = torch.channels_last if device.type == "cuda" else torch.contiguous_format
+    return net.to(device=device, memory_format=order)  # type: ignore[call-overload]  # torch forgot to declare it
+
+
+@contextlib.contextmanager
+def fast_products(precision: str) -> Iterator[None]:
+    """Switch on fast fp32 matrix products (split bf16 on CPUs, TF32 on GPUs) for the length of a run, and restore what was set.
+
+    torch before 2.9 has no such switches and computes as it always does.
+    """
+    backends = [] if precision == "fp32" else [(torch.backends.mkldnn, "bf16"), (torch.backends.cuda, "tf32")]
+    switches: list[tuple[Any, str]] = [(getattr(b, "matmul", None), word) for b, word in backends]
+    switches = [(s, word) for s, word in switches if hasattr(s, "fp32_precision")]
+    before = [s.fp32_precision for s, _ in switches]
+    for switch, word in switches:
+        switch.fp32_precision = word
+    try:
+        yield
+    finally:
+        for (switch, _), word in zip(switches, before, strict=True):
+            switch.fp32_precision = word
+
+
+@contextlib.contextmanager
+def own_randomness(device: torch.device) -> Iterator[None]:
+    """Give torch's global generators back as they were: a fit must not change the random numbers of the program around it."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        yield
+
+
+def autocast(precision: str, device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    """Return the context of a forward pass: mixed precision for `bf16`, nothing otherwise."""
+    if precision != "bf16":
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16)
