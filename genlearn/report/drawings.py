@@ -142,9 +142,15 @@ def histogram(
     body = f'<polygon class="ground" points="0,{ground:g} {outline(real)} {width:g},{ground:g}"/>'
     body += "".join(f'<polyline class="line c{colour}" points="{outline(shares)}"/>' for colour, shares in fakes)
     body += f'<line class="axis" x1="0" x2="{width:g}" y1="{ground:g}" y2="{ground:g}"/>'
-    first, last = (str(np.datetime64(int(e), "s"))[:10] if dates else short(e) for e in (edges[0], edges[-1]))
+    first, last = (str(np.datetime64(int(e), "s"))[:10] if dates else short(e) for e in _ends(edges))
     body += _text(0, height - 3, first) + _text(width, height - 3, last, "end")
     return _svg(width, height, body, label, "histogram")
+
+
+def _ends(edges: Sequence[float]) -> tuple[float, float]:
+    """Return the outer limits as a person names them: bins around whole numbers begin and end at whole numbers."""
+    whole = all(float(e) % 1 == 0.5 for e in edges)
+    return (edges[0] + 0.5, edges[-1] - 0.5) if whole else (edges[0], edges[-1])
 
 
 def bars(levels: Sequence[str], real: Sequence[float], fakes: Sequence[tuple[int, Sequence[float]]], label: str) -> str:

@@ -93,11 +93,12 @@ def board(report: dict[str, Any], rows: Sequence[Row]) -> dict[str, Any]:
             "kind": row["kind"] if nats["value"] != "–" else "", "copies": copying(row["copies"]),
             "copy_note": row["copy_test"].get("note", ""), "fit": duration(row["cost"].get("seconds")), "seeds": row["seeds"],
         })  # fmt: skip
+    unsure = next((row["copy_note"] for row in shown if row["copies"] == "?" and row["copy_note"]), "")
     failed = [{"name": row["name"], "error": row["error"]} for row in rows if row["error"] is not None]
     return {
         "heads": [METRICS[name].title + _unit(report, name) for name in heads],
         "better": [METRICS[name].direction for name in heads],
-        "rows": shown, "failed": failed, "nats": any(row["nats"]["value"] != "–" for row in shown), "n": report["data"]["n"],
+        "rows": shown, "failed": failed, "unsure": unsure, "nats": any(row["nats"]["value"] != "–" for row in shown), "n": report["data"]["n"],
     }  # fmt: skip
 
 

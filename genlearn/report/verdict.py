@@ -112,7 +112,7 @@ def _difference(second: Row, best: Row) -> Result:
 def _interval(result: Result) -> str:
     if result.low is None or result.high is None:
         return f"{result.value:.2f}"
-    digits = 3 if max(abs(result.low), abs(result.high)) < 0.02 else 2
+    digits = 3 if min(abs(result.low), abs(result.high)) < 0.005 else 2
     value, low, high = (float(v or 0.0) + 0.0 for v in (result.value, result.low, result.high))
     return f"{value:.{digits}f} [{low:.{digits}f} {high:.{digits}f}]"
 
@@ -154,7 +154,7 @@ def _ahead(keep: Row, references: Sequence[Row]) -> list[str]:
     ahead = [
         f"{row.name} ({a:.2f})"
         for row in references
-        if row.name != REAL and row.copies is not True and (a := row.value("auc")) is not None and a < value - VISIBLE
+        if row.name != REAL and row.copies is False and (a := row.value("auc")) is not None and a < value - VISIBLE
     ]
     remarks = []
     if ahead:
