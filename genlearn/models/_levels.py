@@ -30,6 +30,9 @@ class Levels:
 
     def one_hot(self, values: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
         """Return `(n, width)` indicators of levels `(n, columns)`; an unknown (NaN) value gives zeros."""
+        if set(self.counts) == {2}:  # binary images: no scattering
+            one = values.to(dtype)
+            return torch.nan_to_num(torch.stack([1 - one, one], 2)).flatten(1)
         out = torch.zeros(len(values), self.width + 1, dtype=dtype)
         if self.columns:
             place = torch.nan_to_num(values.to(torch.float32), nan=-1.0).long()

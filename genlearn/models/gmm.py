@@ -20,10 +20,10 @@ from ._normals import Dense, Factored, Normals, log_mass, patterns, standard, tr
 
 Covariance = Literal["full", "diag", "tied", "spherical", "lowrank"]
 
-MOST_COMPONENTS = 30
+COMPONENTS, MOST_COMPONENTS = 30, 100
 WIDE = 100  # numbers per record above which a matrix per component has too many entries
 NARROW = 30  # numbers per record up to which it has few enough even where records are few
-LARGE = 5_000_000  # numbers in all above which chunks are float32 (their sums stay float64)
+LARGE = 5_000_000  # values in all above which chunks are float32 (their sums stay float64)
 SEEDING = 5_000_000  # numbers that k-means sees: a part of the records will do to seed clusters
 LABEL_PULL = 20.0  # squared distance of two labels against the spread of everything else, when clusters are seeded
 
@@ -63,7 +63,8 @@ class GMM(Scores, Imputes, Conditional, Model):
     | spherical | \(\sigma_k^2 I\) of standardised numbers | 1 |
 
     Arguments:
-        components: Number of components K, never more than records; None takes 30, or a tenth of the records if that is less.
+        components: Number of components K, never more than records; None takes one for 200 records, at least 30 and at
+            most 100 (30 for records of more than 100 values), and never more than a tenth of the records.
         covariance: Shape of the components; `auto` is `lowrank` above 100 numbers per record, and above 30 where a
             component has fewer records than its matrix has entries; else `full`.
         rank: Factors per component of `lowrank`.
@@ -121,13 +122,13 @@ class GMM(Scores, Imputes, Conditional, Model):
         self._check_settings()
         began = time.perf_counter()
         numbers = self.layout_.columns("real")
-        k = min(self.components or max(1, min(MOST_COMPONENTS, len(code) // 10)), len(code))
+        k = min(self.components or self._usual(len(code)), len(code))
         self.covariance_: str = self._shape(len(numbers), len(code) / k)
         levels = Levels(self.layout_)
         x = code.x[:, numbers].double()
         centre, scale = standard(x)
         x = (x - centre) / scale
-        dtype = torch.float32 if x.numel() > LARGE else torch.float64
+        dtype = torch.float32 if code.x.numel() > LARGE else torch.float64
         rows = Rows(x, code.x[:, levels.columns], levels, dtype)
         held_out = None
         if valid is not None:
@@ -155,6 +156,11 @@ class GMM(Scores, Imputes, Conditional, Model):
         for name in ("regularization", "smoothing", "tol"):
             if getattr(self, name) < 0:
                 raise Problem(f"gmm: {name} must not be negative, it is {getattr(self, name)}.")
+
+    def _usual(self, n: int) -> int:
+        """Return how many components `n` records get if nobody says."""
+        most = COMPONENTS if self.layout_.size > WIDE else max(COMPONENTS, min(n // 200, MOST_COMPONENTS))
+        return max(1, min(most, n // 10))
 
     def _shape(self, d: int, share: float) -> Covariance:
         """Return the shape of the components, given how many records each of them gets."""
