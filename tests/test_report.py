@@ -403,7 +403,9 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Board:
         }
     )
     frame.loc[::9, "wage"] = np.nan
-    return compare(split_of(as_records(frame), "people"), ["gmm"], out=tmp_path_factory.mktemp("table") / "run")
+    return compare(
+        split_of(as_records(frame), "people"), ["gmm", "vae"], steps=20, out=tmp_path_factory.mktemp("table") / "run"
+    )
 
 
 def test_image_report_shows_every_part(images: Board) -> None:
@@ -419,7 +421,7 @@ def test_image_report_shows_every_part(images: Board) -> None:
 
 def test_table_report_shows_every_part(table: Board) -> None:
     page, words = checked(table.report())
-    titles = "Leaderboard|Columns|How columns go together|Samples|Nearest training rows|Training|All numbers"
+    titles = "Leaderboard|Columns|How columns go together|Samples|Nearest training rows|Reconstructions|From one row to another|All numbers"
     for title in titles.split("|"):
         assert title in words, title
     assert page.images == 0

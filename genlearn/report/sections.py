@@ -98,7 +98,8 @@ def board(report: dict[str, Any], rows: Sequence[Row]) -> dict[str, Any]:
     return {
         "heads": [METRICS[name].title + _unit(report, name) for name in heads],
         "better": [METRICS[name].direction for name in heads],
-        "rows": shown, "failed": failed, "unsure": unsure, "nats": any(row["nats"]["value"] != "–" for row in shown), "n": report["data"]["n"],
+        "rows": shown, "failed": failed, "unsure": unsure,
+        "nats": any(row["nats"]["value"] != "–" for row in shown), "n": report["data"]["n"],
     }  # fmt: skip
 
 
