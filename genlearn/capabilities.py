@@ -116,6 +116,16 @@ class Encodes:
         return np.concatenate(parts) if parts else np.empty((0, self.latents_), np.float32)
 
     @final
+    @torch.no_grad()
+    def posterior(self: Any, data: Any, y: Any = None) -> tuple[np.ndarray, np.ndarray]:
+        """Return means and standard deviations of q(z | x), both `(n, latent)`; the latter are 0 for a deterministic encoder."""
+        self._check_fitted()
+        empty = torch.empty(0, self.latents_)
+        pairs = [(self._encode(code), self._spread(code)) for code in self._codes(data, y)] or [(empty, empty)]
+        mean, sd = (torch.cat(parts).cpu().float().numpy() for parts in zip(*pairs, strict=True))
+        return mean, sd
+
+    @final
     def transform(self, data: Any, y: Any = None) -> np.ndarray:
         """The same as `encode`, for scikit-learn pipelines."""
         return self.encode(data, y)
@@ -239,6 +249,10 @@ class Encodes:
             raise Problem(f"y must be one label or {n} of them, one for each latent vector, not {asked.size}.")
         level = {value: self.codec_.given({target.name: value}).y for value in set(asked.tolist())}
         return torch.tensor([level[value] for value in asked.tolist()]).expand(n)
+
+    def _spread(self: Any, code: Code) -> Tensor:
+        """Return `(n, latent)` standard deviations of the posterior; 0 unless a model knows better."""
+        return torch.zeros(len(code), self.latents_)
 
     def _encode(self, code: Code) -> Tensor:
         """Return `(n, latent)` posterior means."""

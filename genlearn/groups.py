@@ -186,7 +186,7 @@ class Binary(Group):
 
     def log_prob(self, params: Tensor, value: Tensor) -> Tensor:
         logits = params.float()
-        return -F.softplus(torch.where(value > 0.5, -logits, logits))
+        return value.float() * logits - F.softplus(logits)
 
     def draw(self, params: Tensor, generator: torch.Generator | None) -> Tensor:
         p = torch.sigmoid(params.float())

@@ -39,6 +39,7 @@ DOORS = {
     ("registry", "capabilities"): "models are listed by capability",
     ("registry", "model"): "models are what inherits Model",
     ("saving", "registry"): "a folder names its model",
+    ("models", "metrics"): "models without a score validate by a distance",
     ("testing", "engine"): "the contract's checks look at the gradients of neural models",
     ("compare", "report"): "a board writes its own report",
     ("cli", "progress"): "the command shows how a fit goes",

@@ -243,15 +243,14 @@ class Yardstick:
         return replace(found, pairs=tuple((int(rows[i]), j, d) for i, j, d in found.pairs))
 
     def _latent(self, model: Any) -> dict[str, Result]:
-        """Judge the latent space on the real records; `posterior` (means and scales) is what some encoders give beyond `encode`."""
+        """Judge the latent space on the real records; a deterministic encoder has no posterior to compare with the prior."""
         from ..model import Encodes
 
         if not isinstance(model, Encodes):
             return {}
-        posterior = getattr(model, "posterior", None)
-        if posterior is None:
-            return {"active_units": active_units(model.encode(self.test))}
-        mean, std = posterior(self.test)
+        mean, std = model.posterior(self.test)
+        if not std.any():
+            return {"active_units": active_units(mean)}
         return {
             "active_units": active_units(mean),
             "kl": kl(mean, std),

@@ -3,7 +3,7 @@ r"""Generative adversarial network."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ..codecs import Given
 from ..engine import Batch, Neural, Turn
 from ..layout import Code
+from ..metrics.kid import kid
 from ..model import Conditional
 from ..nn import Critic, Shape, convolves, decoder_for, features_for, with_label
 
@@ -93,10 +94,12 @@ class GAN(Conditional, Neural):
     hidden: tuple[int, ...] = (256, 256)
     width: int = 32
     tau: float = 0.3
-    lr: float = 5e-4
+    lr: float = 1e-3
     betas: tuple[float, ...] = (0.5, 0.99)
     ema: float = 0.999
     schedule: Literal["constant", "cosine", "linear"] = "linear"
+
+    keeps_best: ClassVar[bool] = False
 
     @classmethod
     def examples(cls) -> list[Self]:
@@ -150,6 +153,9 @@ class GAN(Conditional, Neural):
             return 0.5 * self.gamma * squared_gradient(critic, real, batch.y).mean()
         return 0.0
 
+    def _validation(self, net: Any, batch: Batch) -> tuple[str, float] | None:
+        return kid_score(self.layout_.embed(batch.x), self._generate(net, batch))
+
     @property
     def _regularizer(self) -> str:
         if self.regularizer != "auto":
@@ -171,6 +177,14 @@ class GAN(Conditional, Neural):
             noise = torch.rand(rows, self.layout_.embed_size, generator=rng)
             chunks.append(self.layout_.harden(self.layout_.relax(raw, noise, self.tau)))
         return Code(torch.cat(chunks), y)
+
+
+def kid_score(real: Tensor, fake: Tensor, rows: int = 1024) -> tuple[str, float] | None:
+    """Return `("-kid", value)` for validation, in the embedding standardised by the real records; None for too few."""
+    scale = real.std(0, correction=0) + 1e-3
+    a, b = ((x - real.mean(0)) / scale for x in (real[:rows], fake[:rows]))
+    distance = kid(a.cpu().numpy(), b.float().cpu().numpy()).value
+    return None if distance is None else ("-kid", -distance)
 
 
 def squared_gradient(critic: nn.Module, x: Tensor, y: Tensor | None) -> Tensor:

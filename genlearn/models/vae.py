@@ -77,7 +77,7 @@ class VAE(Scores, Encodes, Imputes, Conditional, Neural):
         return nn.ModuleDict({"encoder": encoder, "decoder": decoder})
 
     def turns(self, net: Any) -> list[Turn]:
-        return [Turn("elbo", net, lambda batch: self._loss(net, batch))]
+        return [Turn("loss", net, lambda batch: self._loss(net, batch))]
 
     def _loss(self, net: Any, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         mean, log_sd = self._posterior(net, batch.x, batch.y)
@@ -137,8 +137,10 @@ class VAE(Scores, Encodes, Imputes, Conditional, Neural):
         return torch.logsumexp(torch.stack(log_weights), 0) - math.log(len(noise))
 
     def _encode(self, code: Code) -> Tensor:
-        chunks = [code[i : i + CHUNK] for i in range(0, len(code), CHUNK)]
-        return torch.cat([self._posterior(self.net_, c.x, self._known_labels(c))[0] for c in chunks])
+        return self._posterior(self.net_, code.x, self._known_labels(code))[0]
+
+    def _spread(self, code: Code) -> Tensor:
+        return torch.exp(self._posterior(self.net_, code.x, self._known_labels(code))[1])
 
     def _decode(self, z: Tensor, y: Tensor | None) -> Code:
         return Code(self._head(self.net_, z, y).mean(), y)

@@ -2,7 +2,7 @@ r"""VAE-GAN hybrid."""
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -13,8 +13,10 @@ from ..engine import Batch, Neural, Turn
 from ..layout import Code
 from ..model import Conditional, Encodes
 from ..nn import Critic, Shape, convolves, decoder_for, encoder_for, features_for, with_label
-from .gan import squared_gradient
+from .gan import kid_score, squared_gradient
 from .vae import gaussian_kl
+
+FLOOR = 0.01  # of the features' variance: copies need not be truer than that
 
 
 class VAEGAN(Encodes, Conditional, Neural):
@@ -65,10 +67,12 @@ class VAEGAN(Encodes, Conditional, Neural):
     beta: float = 1.0
     r1: float = 1.0
     tau: float = 0.3
-    lr: float = 5e-4
+    lr: float = 1e-3
     betas: tuple[float, ...] = (0.5, 0.99)
     ema: float = 0.999
     schedule: Literal["constant", "cosine", "linear"] = "linear"
+
+    keeps_best: ClassVar[bool] = False
 
     @classmethod
     def examples(cls) -> list[Self]:
@@ -109,7 +113,7 @@ class VAEGAN(Encodes, Conditional, Neural):
         copy = self._generate(net, mean + torch.exp(log_sd) * batch.randn(self.latent), batch.y, batch)
         kl = gaussian_kl(mean, log_sd).sum(1).mean()
         distance = self._distance(net, batch.x, copy)
-        return self.beta * kl + net["critic"].size * distance, {"kl": kl, "distance": distance}
+        return self.beta * kl + self._dimensions(net) * distance, {"kl": kl, "distance": distance}
 
     def _generator_loss(self, net: Any, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         copy, draw = self._both(net, batch)
@@ -125,13 +129,20 @@ class VAEGAN(Encodes, Conditional, Neural):
         copy = self._generate(net, z, batch.y, batch)
         return copy, self._generate(net, batch.randn(self.latent), batch.y, batch)
 
+    def _dimensions(self, net: Any) -> int:
+        return min(net["critic"].size, self.layout_.embed_size)
+
     def _distance(self, net: Any, x: Tensor, copy: Tensor) -> Tensor:
         """Return half the log mean square difference of the critic's features."""
         features = net["critic"].features
         with torch.no_grad():
             aim = features(self.layout_.embed(x)).float()
-        error = (features(copy).float() - aim).square().mean()
-        return 0.5 * torch.log(error + 1e-8)
+            spread = aim.var(0, correction=0).mean()
+        error = (features(copy).float() - aim).square().mean() / (spread + 1e-8)
+        return 0.5 * torch.log(error + FLOOR)
+
+    def _validation(self, net: Any, batch: Batch) -> tuple[str, float] | None:
+        return kid_score(self.layout_.embed(batch.x), self._generate(net, batch.randn(self.latent), batch.y, batch))
 
     def _posterior(self, net: Any, x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
         e = with_label(self.layout_.embed(x), y, self.layout_.labels, self._image)
@@ -158,6 +169,9 @@ class VAEGAN(Encodes, Conditional, Neural):
 
     def _encode(self, code: Code) -> Tensor:
         return self._posterior(self.net_, code.x, self._known_labels(code))[0]
+
+    def _spread(self, code: Code) -> Tensor:
+        return torch.exp(self._posterior(self.net_, code.x, self._known_labels(code))[1])
 
     def _decode(self, z: Tensor, y: Tensor | None) -> Code:
         return self._records(z, y, None)
