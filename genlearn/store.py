@@ -72,16 +72,20 @@ def json_bytes(value: Any) -> bytes:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file aside, flush it to the disk and rename it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with aside.open("wb") as f:
-            f.write(data)
-            f.flush()
-            os.fsync(f.fileno())
+        _flush(aside, data)
         os.replace(aside, path)
     finally:
-        aside.unlink(missing_ok=True)
+        remove(aside)
+
+
+def _flush(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as f:
+        f.write(data)
+        f.flush()
+        os.fsync(f.fileno())
 
 
 def read_json(path: Path) -> Any:
@@ -174,7 +178,7 @@ def save(
     fresh = [aside for aside in asides.values() if not aside.exists()]
     try:
         for name, data in files.items():
-            write_bytes(asides[name], data)
+            _flush(asides[name], data)
         write_json(path / CONFIG, config)
         fresh.clear()  # from here on the folder holds the new model, and needs them
         for name, aside in asides.items():

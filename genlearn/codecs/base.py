@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -136,9 +137,7 @@ def codec_for(modality: str) -> type[Codec]:
         >>> codec_for("image").modality
         'image'
     """
-    try:
-        return importlib.import_module(f"genlearn.codecs.{modality}").codec
-    except ModuleNotFoundError as e:
-        if e.name != f"genlearn.codecs.{modality}":
-            raise
-        raise Problem(f'no codec for modality "{modality}". Known: table, image.') from None
+    module = f"genlearn.codecs.{modality}"
+    if not modality.isidentifier() or importlib.util.find_spec(module) is None:
+        raise Problem(f'no codec for modality "{modality}". Known: table, image.')
+    return importlib.import_module(module).codec
