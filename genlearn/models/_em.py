@@ -64,14 +64,14 @@ class DenseEM:
         """Return `(n, K)` log densities of a chunk."""
         if x.shape[1] <= NARROW:
             self.chunk = features(x)
-            return self.chunk @ self.weights
+            return (self.weights.T @ self.chunk).T
         self.chunk = x
         return self.part.log_prob(x)
 
     def add(self, r: Tensor) -> None:
         """Add the last chunk with responsibilities `(n, K)`."""
         if len(self.columns) <= NARROW:
-            self.sums += (r.T @ self.chunk).double()
+            self.sums += (self.chunk @ r).T.double()
             return
         x, o = self.chunk, len(self.columns)
         for k in range(r.shape[1]):

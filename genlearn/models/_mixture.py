@@ -109,9 +109,10 @@ class Fitter:
             em.begin(columns, rows.dtype)
             for numbers, one_hot, where in rows.chunks(g):
                 joint = em.density(numbers) + log_weights.to(rows.dtype) + _log_levels(one_hot, mixture.tables)
-                nats[where] = torch.logsumexp(joint, 1).double()
+                each = torch.logsumexp(joint, 1)
+                nats[where] = each.double()
                 if fixed is None:
-                    r = torch.softmax(joint, 1)
+                    r = joint.sub_(each[:, None]).exp_()
                 else:
                     r = torch.nn.functional.one_hot(fixed[where], k).to(rows.dtype)
                 em.add(r)
@@ -120,7 +121,11 @@ class Fitter:
             em.end()
         counts = counts + self.smoothing * self.base
         tables = rows.levels.share(counts.clamp_min(1e-300)) if rows.levels.width else counts
-        return float(nats.mean()), Mixture(weights / weights.sum(), em.update(), tables), nats.argsort()[:k]
+        return (
+            float(nats.mean()),
+            Mixture(weights / weights.sum(), em.update(), tables),
+            nats.topk(min(k, rows.n), largest=False).indices,
+        )
 
     def score(self, rows: Rows, mixture: Mixture) -> float:
         """Return the mean log density of the records, nats."""

@@ -192,9 +192,16 @@ Normals = Dense | Factored
 
 
 def features(x: Tensor) -> Tensor:
-    """Return all products of pairs of columns, the columns and 1, `(n, d(d+1)/2 + d + 1)`: see `Dense.quadratic`."""
-    i, j = torch.triu_indices(x.shape[1], x.shape[1])
-    return torch.cat([x[:, i] * x[:, j], x, torch.ones(len(x), 1, dtype=x.dtype)], 1)
+    """Return all products of pairs of columns, the columns and 1, `(d(d+1)/2 + d + 1, n)`: see `Dense.quadratic`."""
+    x = x.T.contiguous()
+    d, n = x.shape
+    out = torch.empty(d * (d + 1) // 2 + d + 1, n, dtype=x.dtype)
+    start = 0
+    for i in range(d):
+        torch.mul(x[i], x[i:], out=out[start : start + d - i])
+        start += d - i
+    out[start:-1], out[-1] = x, 1
+    return out
 
 
 def _root(cov: Tensor) -> Tensor:
