@@ -171,6 +171,14 @@ def test_encode_decode_and_their_pipeline_name(line: Line) -> None:
     np.testing.assert_allclose(line.decode(z.tolist()), line.reconstruct(x))
 
 
+def test_a_posterior_has_no_width_unless_the_model_knows_one(line: Line) -> None:
+    mean, sd = line.posterior(numbers())
+    np.testing.assert_array_equal(mean, line.encode(numbers()))
+    assert sd.shape == mean.shape
+    assert not sd.any()
+    assert [part.shape for part in line.posterior(numbers()[:0])] == [(0, 2), (0, 2)]
+
+
 def test_walks_from_record_to_record(line: Line) -> None:
     a, b = numbers(2)[:1], numbers(2)[1:]
     straight = line.interpolate(a, b, 5)

@@ -125,6 +125,7 @@ def test_truncated_files_are_named(folder: Path, name: str, share: float) -> Non
 
 @pytest.mark.parametrize("name", FILES)
 def test_missing_files_are_named(folder: Path, name: str) -> None:
+    refused(folder / "nowhere", "nowhere does not exist. Give a folder that `genlearn fit` or save")
     (folder / name).unlink()
     refused(folder, f"{re.escape(str(folder / name))} does not exist")
     (folder / name).mkdir()
