@@ -69,9 +69,10 @@ class Trainer:
                 self._end()
             except OSError as e:
                 self._settle()
-                raise RunFailed(
+                raise failed(
                     f"{self.model.name()}: cannot write to {self.path} ({e.strerror or e}). "
-                    "Free the disk or choose another --out."
+                    "Free the disk or choose another --out.",
+                    usable=True,
                 ) from None
         ranks.wait()
         if self.stopped or self.signals.received is not None:
@@ -231,9 +232,11 @@ class Trainer:
             return
         step, what, value = found or (s.step, "a loss of another process", math.nan)
         self._settle(sound=False)
-        raise RunFailed(
-            f"{m.name()}: {what} became {value} at step {step:,}; the weights of step {s.best.kept:,} were kept. "
-            f"Try --lr {m.lr / 3:.0e} or --clip 1; outliers in the data also cause this."
+        kept = f"; the weights of step {s.best.kept:,} were kept" if s.best.kept else ""
+        raise failed(
+            f"{m.name()}: {what} became {value} at step {step:,}{kept}. "
+            f"Try --lr {m.lr / 3:.0e} or --clip 1; outliers in the data also cause this.",
+            usable=bool(kept),
         )
 
     def _tell(self, *, stage: str, note: str = "", done: bool = False) -> None:
@@ -333,3 +336,10 @@ class Trainer:
         m.net_ = placed(net, torch.device("cpu")).eval()
         m.steps_, m.seconds_ = s.step, round(s.seconds, 3)
         m.parameters_ = sum(p.numel() for p in net.parameters())
+
+
+def failed(message: str, *, usable: bool) -> RunFailed:
+    """Return the error of a run that came to grief; `usable` if the model holds good weights nevertheless."""
+    error = RunFailed(message)
+    error.usable = usable
+    return error
