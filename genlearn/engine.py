@@ -7,6 +7,7 @@ moving averages, early stopping, the NaN guard, history, checkpoints and exact r
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, ClassVar, Literal, final
 
 import torch
@@ -105,15 +106,12 @@ class Neural(Model):
         super()._check_params()
         betas = len(self.betas) == 2 and all(0 <= b < 1 for b in self.betas)
         rules = (
-            ("steps", self.steps is None or self.steps >= 1, "at least 1"),
-            ("batch", self.batch >= 1, "at least 1"),
             ("lr", self.lr > 0, "above 0"),
             ("betas", betas, "two numbers from 0 to below 1"),
             ("weight_decay", self.weight_decay >= 0, "0 or more"),
             ("clip", self.clip is None or self.clip > 0, "above 0"),
             ("ema", 0 <= self.ema < 1, "from 0 to below 1"),
-            ("accumulate", self.accumulate >= 1, "at least 1"),
-            ("patience", self.patience is None or self.patience >= 1, "at least 1"),
+            *((name, least >= 1, "at least 1") for name, least in self._whole_numbers()),
         )
         for setting, holds, words in rules:
             if not holds:
@@ -123,6 +121,14 @@ class Neural(Model):
         if self.until is not None:
             Target.parse(self.until)
 
+    def _whole_numbers(self) -> Iterator[tuple[str, int]]:
+        """Yield the settings that count something: steps, layers' sizes, samples; of lists, the smallest entry."""
+        for name in set(self.get_params()) - {"random_state"}:
+            value = getattr(self, name)
+            entries = value if isinstance(value, tuple | list) else (value,)
+            if entries and all(isinstance(v, int) and not isinstance(v, bool) for v in entries):
+                yield name, min(entries)
+
     def _set_state(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
         weights = {k.removeprefix("net_."): v for k, v in tensors.items() if k.startswith("net_.")}
         super()._set_state({k: v for k, v in tensors.items() if not k.startswith("net_.")}, values)
@@ -131,7 +137,6 @@ class Neural(Model):
         try:
             net.load_state_dict(weights)
         except RuntimeError as e:
-            raise Problem(
-                f"the weights do not fit the settings ({str(e).splitlines()[0]}). Restore the model folder."
-            ) from None
+            cause = str(e).splitlines()[-1].strip()
+            raise Problem(f"the weights do not fit the settings ({cause}). Restore the model folder.") from None
         self.net_: Any = net.eval()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +131,7 @@ def checks(model: type[Model] | str) -> Iterator[tuple[str, Callable[[], None]]]
         for check, applies in _CHECKS:
             if applies(case):
                 name = check.__name__
-                yield f"{cls.name()}-{i}-{name}", (lambda c=check, k=case, n=name: _run(cls, c, k, n))
+                yield f"{cls.name()}-{i}-{name}", partial(_run, cls, check, case, name)
 
 
 def check_model(model: type[Model] | str) -> None:

@@ -12,10 +12,11 @@ from genlearn.nn import (
     ConvDecoder,
     ConvFeatures,
     Critic,
+    Shapes,
     convolves,
+    critic_for,
     decoder_for,
     encoder_for,
-    features_for,
     mlp,
     one_hot,
     with_label,
@@ -60,10 +61,9 @@ def test_images_of_any_size_from_vectors(shape: tuple[int, int, int]) -> None:
 @pytest.mark.parametrize("labels", [0, 4])
 def test_encoders_and_decoders_fit_each_other(shape: tuple[int, int, int], labels: int) -> None:
     size, y = math.prod(shape), torch.tensor([1, -1, 3])
-    sizes = {"hidden": (16, 8), "width": 8, "labels": labels}
     for image in (shape, None):
-        encoder = encoder_for(image, size, 6, **sizes)  # type: ignore[arg-type]
-        decoder = decoder_for(image, 6, 2 * size, **sizes)  # type: ignore[arg-type]
+        net = Shapes(image, (16, 8), 8, labels)
+        encoder, decoder = encoder_for(net, size, 6), decoder_for(net, 6, 2 * size)
         z = encoder(with_label(torch.randn(3, size), y, labels, image))
         assert z.shape == (3, 6)
         assert decoder(with_label(z, y, labels)).shape == (3, 2 * size)
@@ -83,10 +83,11 @@ def test_perceptrons() -> None:
         "LeakyReLU",
     ] * 2
     assert len(mlp([3, 2])) == 1
-    net, size = features_for(None, 7, hidden=(16, 8), width=4)
-    assert net(torch.randn(2, 7)).shape == (2, size) == (2, 8)
-    net, size = features_for((1, 8, 8), 64, hidden=(16,), width=4)
-    assert net(torch.randn(2, 64)).shape == (2, size)
+    for critic, size in (
+        (critic_for(Shapes(None, (16, 8), 4, 0), 7), 7),
+        (critic_for(Shapes((1, 8, 8), (16,), 4, 0), 64), 64),
+    ):
+        assert critic.features(torch.randn(2, size)).shape == (2, critic.size)
 
 
 @pytest.mark.parametrize(
@@ -128,8 +129,8 @@ def largest_singular_value(layer: nn.Module) -> float:
 def test_spectral_norms_are_one(shape: tuple[int, int, int] | None) -> None:
     """By the full decomposition. Power iteration gains a digit in some ten passes; after 100, 1 % is allowed for close pairs."""
     size = 64 if shape is None else math.prod(shape)
-    features, width = features_for(shape, size, hidden=(32, 16), width=8, normalize=False, spectral=True)
-    critic = Critic(features, width, labels=4, spectral=True)
+    net = Shapes(shape, (32, 16), 8, 4)
+    critic = critic_for(net, size, normalize=False, spectral=True)
     x, y = torch.randn(4, size), torch.arange(4)
     for _ in range(100):
         critic(x, y)
@@ -137,7 +138,7 @@ def test_spectral_norms_are_one(shape: tuple[int, int, int] | None) -> None:
     assert len(layers) >= 3
     for layer in layers:
         assert largest_singular_value(layer) == pytest.approx(1, abs=0.01)
-    free = Critic(*features_for(shape, size, hidden=(32, 16), width=8), labels=4)
+    free = critic_for(net, size)
     assert any(
         abs(largest_singular_value(m) - 1) > 0.05 for m in free.modules() if isinstance(m, nn.Linear | nn.Conv2d)
     )

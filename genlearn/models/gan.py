@@ -14,7 +14,7 @@ from ..engine import Batch, Neural, Turn
 from ..layout import Code
 from ..metrics.kid import kid
 from ..model import Conditional
-from ..nn import Critic, Shape, convolves, decoder_for, features_for, with_label
+from ..nn import Shape, Shapes, convolves, critic_for, decoder_for, with_label
 
 GanLoss = Literal["non-saturating", "minimax", "least-squares", "wasserstein", "hinge"]
 
@@ -35,6 +35,9 @@ LOSSES: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], Callable[[Tensor], T
     "wasserstein": (lambda real, fake: fake.mean() - real.mean(), lambda fake: -fake.mean()),
     "hinge": (lambda real, fake: F.relu(1 - real).mean() + F.relu(1 + fake).mean(), lambda fake: -fake.mean()),
 }
+
+
+CHUNK = 4096
 
 
 class GAN(Conditional, Neural):
@@ -107,17 +110,10 @@ class GAN(Conditional, Neural):
 
     # -- the model ---------------------------------------------------------------------------------------------------
     def build(self) -> nn.Module:
-        layout = self.layout_
-        generator = decoder_for(
-            self._image, self.latent, layout.embed_size, hidden=self.hidden, width=self.width, labels=layout.labels
-        )
-        normalize = not self.spectral_norm and self._regularizer != "gradient-penalty"
-        features, size = features_for(
-            self._image, layout.embed_size, hidden=self.hidden, width=self.width, normalize=normalize,
-            spectral=self.spectral_norm,
-        )  # fmt: skip
-        critic = Critic(features, size, labels=layout.labels, spectral=self.spectral_norm)
-        return nn.ModuleDict({"generator": generator, "critic": critic})
+        layout, net = self.layout_, Shapes(self._image, self.hidden, self.width, self.layout_.labels)
+        smooth = self.spectral_norm or self._regularizer == "gradient-penalty"
+        critic = critic_for(net, layout.embed_size, normalize=not smooth, spectral=self.spectral_norm)
+        return nn.ModuleDict({"generator": decoder_for(net, self.latent, layout.embed_size), "critic": critic})
 
     def turns(self, net: Any) -> list[Turn]:
         moves = self.critic_steps or (5 if self.loss == "wasserstein" else 1)
@@ -170,8 +166,8 @@ class GAN(Conditional, Neural):
     def _sample(self, n: int, rng: torch.Generator, given: Given | None) -> Code:
         y = self._draw_labels(n, rng, given)
         chunks = []
-        for i in range(0, n, 4096):
-            rows = min(4096, n - i)
+        for i in range(0, n, CHUNK):
+            rows = min(CHUNK, n - i)
             z = torch.randn(rows, self.latent, generator=rng)
             raw = self.net_["generator"](with_label(z, None if y is None else y[i : i + rows], self.layout_.labels))
             noise = torch.rand(rows, self.layout_.embed_size, generator=rng)

@@ -12,7 +12,7 @@ from ..codecs import Exactness, Given
 from ..engine import Batch, Neural, Turn
 from ..layout import Code, Head
 from ..model import Conditional, Encodes, How, Imputes, Scores
-from ..nn import Shape, convolves, decoder_for, encoder_for, with_label
+from ..nn import Shape, Shapes, convolves, decoder_for, encoder_for, with_label
 
 GIBBS_SWEEPS = 60
 CHUNK = 4096
@@ -71,9 +71,9 @@ class VAE(Scores, Encodes, Imputes, Conditional, Neural):
 
     # -- the model ---------------------------------------------------------------------------------------------------
     def build(self) -> nn.Module:
-        layout, net = self.layout_, {"hidden": self.hidden, "width": self.width, "labels": self.layout_.labels}
-        encoder = encoder_for(self._image, layout.embed_size, 2 * self.latent, **net)
-        decoder = decoder_for(self._image, self.latent, layout.head_size, **net)
+        layout, net = self.layout_, Shapes(self._image, self.hidden, self.width, self.layout_.labels)
+        encoder = encoder_for(net, layout.embed_size, 2 * self.latent)
+        decoder = decoder_for(net, self.latent, layout.head_size)
         return nn.ModuleDict({"encoder": encoder, "decoder": decoder})
 
     def turns(self, net: Any) -> list[Turn]:
@@ -118,9 +118,13 @@ class VAE(Scores, Encodes, Imputes, Conditional, Neural):
 
     def _sample(self, n: int, rng: torch.Generator, given: Given | None) -> Code:
         y = self._draw_labels(n, rng, given)
-        z = torch.randn(n, self.latent, generator=rng)
-        head = self._head(self.net_, z, y)
-        return Code(head.sample(rng) if self.output == "sample" else head.mean(), y)
+        chunks = []
+        for i in range(0, n, CHUNK):
+            rows = slice(i, min(i + CHUNK, n))
+            z = torch.randn(rows.stop - i, self.latent, generator=rng)
+            head = self._head(self.net_, z, None if y is None else y[rows])
+            chunks.append(head.sample(rng) if self.output == "sample" else head.mean())
+        return Code(torch.cat(chunks), y)
 
     def _log_prob(self, code: Code) -> Tensor:
         noise = torch.randn(self.samples, self.latent, generator=self._rng("importance"))

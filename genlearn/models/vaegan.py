@@ -12,10 +12,11 @@ from ..codecs import Given
 from ..engine import Batch, Neural, Turn
 from ..layout import Code
 from ..model import Conditional, Encodes
-from ..nn import Critic, Shape, convolves, decoder_for, encoder_for, features_for, with_label
+from ..nn import Shape, Shapes, convolves, critic_for, decoder_for, encoder_for, with_label
 from .gan import kid_score, squared_gradient
 from .vae import gaussian_kl
 
+CHUNK = 4096
 FLOOR = 0.01  # of the features' variance: copies need not be truer than that
 
 
@@ -80,14 +81,12 @@ class VAEGAN(Encodes, Conditional, Neural):
 
     # -- the model ---------------------------------------------------------------------------------------------------
     def build(self) -> nn.Module:
-        layout, labels = self.layout_, self.layout_.labels
-        shape: dict[str, Any] = {"hidden": self.hidden, "width": self.width}
-        features, size = features_for(self._image, layout.embed_size, **shape)
+        layout, net = self.layout_, Shapes(self._image, self.hidden, self.width, self.layout_.labels)
         return nn.ModuleDict(
             {
-                "encoder": encoder_for(self._image, layout.embed_size, 2 * self.latent, **shape, labels=labels),
-                "generator": decoder_for(self._image, self.latent, layout.embed_size, **shape, labels=labels),
-                "critic": Critic(features, size, labels=labels),
+                "encoder": encoder_for(net, layout.embed_size, 2 * self.latent),
+                "generator": decoder_for(net, self.latent, layout.embed_size),
+                "critic": critic_for(net, layout.embed_size),
             }
         )
 
@@ -165,7 +164,12 @@ class VAEGAN(Encodes, Conditional, Neural):
 
     def _sample(self, n: int, rng: torch.Generator, given: Given | None) -> Code:
         y = self._draw_labels(n, rng, given)
-        return self._records(torch.randn(n, self.latent, generator=rng), y, rng)
+        parts = [slice(i, min(i + CHUNK, n)) for i in range(0, n, CHUNK)]
+        codes = [
+            self._records(torch.randn(p.stop - p.start, self.latent, generator=rng), None if y is None else y[p], rng).x
+            for p in parts
+        ]
+        return Code(torch.cat(codes), y)
 
     def _encode(self, code: Code) -> Tensor:
         return self._posterior(self.net_, code.x, self._known_labels(code))[0]

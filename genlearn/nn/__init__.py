@@ -5,16 +5,17 @@ from .nets import (
     ConvFeatures,
     Critic,
     Shape,
+    Shapes,
     convolves,
+    critic_for,
     decoder_for,
     encoder_for,
-    features_for,
     mlp,
     one_hot,
     with_label,
 )
 
 __all__ = [
-    "ConvDecoder", "ConvFeatures", "Critic", "Shape", "convolves", "decoder_for", "encoder_for", "features_for", "mlp",
+    "ConvDecoder", "ConvFeatures", "Critic", "Shape", "Shapes", "convolves", "critic_for", "decoder_for", "encoder_for", "mlp",
     "one_hot", "with_label",
 ]  # fmt: skip

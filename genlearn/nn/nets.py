@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -168,38 +169,42 @@ def _norm(channels: int) -> nn.Module:
     return nn.GroupNorm(math.gcd(channels, 8), channels)
 
 
-def features_for(
-    shape: Shape | None,
-    size: int,
-    *,
-    hidden: tuple[int, ...],
-    width: int,
-    normalize: bool = True,
-    spectral: bool = False,
-) -> tuple[nn.Module, int]:
-    """Return a feature net and its number of features: convolutions for a `shape`, else a perceptron over `size` values."""
-    if shape is not None:
-        net = ConvFeatures(shape, width=width, normalize=normalize, spectral=spectral)
-        return net, net.size
-    body = mlp([size, *hidden], slope=0.2, spectral=spectral, linear_end=False)
-    return body, hidden[-1]
+class Shapes(NamedTuple):
+    """What a model's nets look like.
+
+    Arguments:
+        image: `(channels, height, width)` to convolve on, or None for perceptrons.
+        hidden: Hidden layers of a perceptron, from records inwards.
+        width: Channels after the first convolution.
+        labels: Number of labels that are a condition.
+    """
+
+    image: Shape | None
+    hidden: tuple[int, ...]
+    width: int
+    labels: int
 
 
-def encoder_for(
-    shape: Shape | None, size: int, out: int, *, hidden: tuple[int, ...], width: int, labels: int = 0
-) -> nn.Module:
-    """Return a net from records (with labels appended) to `out` numbers."""
-    if shape is None:
-        return mlp([size + labels, *hidden, out])
-    features = ConvFeatures((shape[0] + labels, *shape[1:]), width=width)
+def encoder_for(net: Shapes, size: int, out: int) -> nn.Module:
+    """Return a net from `size` values, with labels appended, to `out` numbers."""
+    if net.image is None:
+        return mlp([size + net.labels, *net.hidden, out])
+    features = ConvFeatures((net.image[0] + net.labels, *net.image[1:]), width=net.width)
     return nn.Sequential(features, nn.Linear(features.size, out))
 
 
-def decoder_for(
-    shape: Shape | None, latent: int, out: int, *, hidden: tuple[int, ...], width: int, labels: int = 0
-) -> nn.Module:
-    """Return a net from latent vectors (with labels appended) to `out` numbers: for images, some for every pixel."""
-    if shape is None:
-        return mlp([latent + labels, *reversed(hidden), out])
-    channels = out // (shape[1] * shape[2])
-    return ConvDecoder(latent + labels, (channels, *shape[1:]), width=width)
+def decoder_for(net: Shapes, latent: int, out: int) -> nn.Module:
+    """Return a net from latent vectors, with labels appended, to `out` numbers: for images, some for every pixel."""
+    if net.image is None:
+        return mlp([latent + net.labels, *reversed(net.hidden), out])
+    _, height, width = net.image
+    return ConvDecoder(latent + net.labels, (out // (height * width), height, width), width=net.width)
+
+
+def critic_for(net: Shapes, size: int, *, normalize: bool = True, spectral: bool = False) -> Critic:
+    """Return a critic of `size` values, with a projection of labels."""
+    if net.image is not None:
+        features = ConvFeatures(net.image, width=net.width, normalize=normalize, spectral=spectral)
+        return Critic(features, features.size, labels=net.labels, spectral=spectral)
+    body = mlp([size, *net.hidden], slope=0.2, spectral=spectral, linear_end=False)
+    return Critic(body, (size, *net.hidden)[-1], labels=net.labels, spectral=spectral)

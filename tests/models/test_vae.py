@@ -1,0 +1,166 @@
+"""Theorems of the variational autoencoder: its KL, its bounds, exact values on a linear-Gaussian model."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import multivariate_normal
+from torch import nn
+from torch.distributions import Normal, kl_divergence
+
+from genlearn.engine import Batch
+from genlearn.models.vae import VAE, gaussian_kl
+
+WEIGHTS = torch.tensor([[1.0, 0.5], [-0.3, 0.8], [0.2, 0.4]])  # decoder of the linear-Gaussian model
+NOISE = 0.6
+
+
+class Decoder(nn.Module):
+    """x = W z + noise: means and log standard deviations."""
+
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        mean = z @ WEIGHTS.T
+        return torch.cat([mean, torch.full_like(mean, math.log(NOISE))], 1)
+
+
+class Encoder(nn.Module):
+    """The exact posterior mean, with a chosen diagonal standard deviation."""
+
+    def __init__(self, sd: torch.Tensor) -> None:
+        super().__init__()
+        self.sd = sd
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cat([x @ posterior()[0].T, self.sd.log().expand(len(x), 2)], 1)
+
+
+def posterior() -> tuple[torch.Tensor, torch.Tensor]:
+    """Return gain and covariance of p(z | x)."""
+    covariance = torch.linalg.inv(torch.eye(2) + WEIGHTS.T @ WEIGHTS / NOISE**2)
+    return covariance @ WEIGHTS.T / NOISE**2, covariance
+
+
+@pytest.fixture(scope="module")
+def linear() -> Any:
+    """A VAE whose nets are those of a linear-Gaussian model in code units."""
+    model = VAE(latent=2, hidden=(4,), steps=1, random_state=0).fit(np.random.default_rng(0).normal(size=(50, 3)))
+    sd = posterior()[1].diagonal().sqrt()
+    model.net_ = nn.ModuleDict({"encoder": Encoder(sd), "decoder": Decoder()})
+    return model
+
+
+def code_log_density(model: Any, x: np.ndarray) -> np.ndarray:
+    """Return the exact log density of the model's codes, in data units."""
+    code = model.codec_.encode(model._records_of(x, None))
+    marginal = multivariate_normal(np.zeros(3), (WEIGHTS @ WEIGHTS.T + NOISE**2 * torch.eye(3)).numpy())
+    return marginal.logpdf(code.x.numpy()) + code.log_det.numpy()
+
+
+def test_kl_is_in_nats_and_of_the_right_sign() -> None:
+    mean, log_sd = torch.randn(7, 3), 0.3 * torch.randn(7, 3)
+    expected = kl_divergence(Normal(mean, log_sd.exp()), Normal(0.0, 1.0))
+    torch.testing.assert_close(gaussian_kl(mean, log_sd), expected)
+    assert (gaussian_kl(mean, log_sd) >= 0).all()
+
+
+def test_the_bound_reaches_the_exact_value_on_a_linear_gaussian_model(linear: Any) -> None:
+    """At 2,000 samples the error is below 0.05 nat: the proposal has the posterior's own mean and spreads."""
+    x = np.random.default_rng(1).normal(size=(40, 3))
+    exact = code_log_density(linear, x)
+    linear.set_params(samples=2000)
+    assert linear.log_prob(x) == pytest.approx(exact, abs=0.05)
+
+
+def test_the_importance_weighted_bound_grows_with_the_number_of_samples(linear: Any) -> None:
+    """On average over records and 60 sets of noise, which all records of one score share (standard error 0.03 nat).
+
+    The proposal is twice as wide as the posterior, so that the bounds lie apart.
+    """
+    encoder = linear.net_["encoder"]
+    linear.net_["encoder"] = Encoder(2 * encoder.sd)
+    x = np.random.default_rng(2).normal(size=(400, 3))
+    scores = []
+    for k in (1, 4, 32):
+        linear.set_params(samples=k)
+        each = []
+        for seed in range(60):
+            linear.seed_ = seed
+            each.append(linear.score(x))
+        scores.append(np.mean(each))
+    exact = code_log_density(linear, x).mean()
+    linear.net_["encoder"], linear.seed_ = encoder, 0
+    assert scores[0] + 0.1 < scores[1], scores
+    assert scores[1] + 0.03 < scores[2], scores
+    assert scores[2] < exact + 0.03
+
+
+def test_the_loss_is_minus_the_elbo_with_the_kl_summed_over_dimensions(linear: Any) -> None:
+    """One sample of the reconstruction by hand, the KL in closed form."""
+    x = torch.randn(32, 3, dtype=torch.float64)
+    batch = Batch(x, None, torch.Generator().manual_seed(3), 1.0, 0)
+    loss, terms = linear._loss(linear.net_, batch)
+    mean, sd = x.float() @ posterior()[0].T, posterior()[1].diagonal().sqrt()
+    z = mean + sd * torch.randn(32, 2, generator=torch.Generator().manual_seed(3))
+    nats = Normal(z @ WEIGHTS.T, NOISE).log_prob(x.float()).sum(1).mean()
+    kl = kl_divergence(Normal(mean, sd.expand_as(mean)), Normal(0.0, 1.0)).sum(1).mean()
+    torch.testing.assert_close(loss, kl - nats)
+    torch.testing.assert_close(terms["nats"], nats - kl)
+    torch.testing.assert_close(terms["kl"], kl)
+
+
+def test_warm_up_raises_the_weight_of_the_kl(linear: Any) -> None:
+    x = torch.randn(16, 3, dtype=torch.float64)
+
+    def loss(progress: float) -> torch.Tensor:
+        return linear._loss(linear.net_, Batch(x, None, torch.Generator().manual_seed(0), progress, 0))[0]
+
+    kl = linear._loss(linear.net_, Batch(x, None, torch.Generator().manual_seed(0), 1.0, 0))[1]["kl"]
+    torch.testing.assert_close(loss(1.0) - loss(0.0), kl)
+    torch.testing.assert_close(loss(0.05) - loss(0.0), 0.5 * kl)
+
+
+def test_free_nats_cost_nothing(linear: Any) -> None:
+    """With more free nats per dimension than are used, the KL term is the constant that it cannot fall below."""
+    x = torch.randn(16, 3, dtype=torch.float64)
+    free = linear.set_params(free_nats=50.0)._loss(
+        linear.net_, Batch(x, None, torch.Generator().manual_seed(0), 1.0, 0)
+    )
+    linear.set_params(free_nats=0.0)
+    torch.testing.assert_close(free[0], 100.0 - (free[1]["nats"] + free[1]["kl"]))
+
+
+def test_posterior_and_encode_agree(linear: Any) -> None:
+    x = np.random.default_rng(4).normal(size=(9, 3))
+    mean, sd = linear.posterior(x)
+    np.testing.assert_array_equal(mean, linear.encode(x))
+    assert sd == pytest.approx(np.tile(posterior()[1].diagonal().sqrt().numpy(), (9, 1)), rel=1e-6)
+
+
+def test_imputation_finds_the_conditional_mean(linear: Any) -> None:
+    """Pseudo-Gibbs on the linear-Gaussian model: draws average to the exact conditional mean (700 draws, 5 standard errors)."""
+    x = np.random.default_rng(5).normal(size=(1, 3))
+    holes = np.repeat(x, 700, 0)
+    holes[:, 2] = np.nan
+    drawn = linear.impute(holes, random_state=0)[:, 2]
+    code = linear.codec_.encode(linear._records_of(x, None)).x.numpy()[0]
+    covariance = (WEIGHTS @ WEIGHTS.T + NOISE**2 * torch.eye(3)).numpy()
+    gain = covariance[2, :2] @ np.linalg.inv(covariance[:2, :2])
+    spread = np.sqrt(covariance[2, 2] - gain @ covariance[:2, 2])
+    filled = linear.codec_.encode(linear._records_of(np.column_stack([holes[:, :2], drawn]), None)).x.numpy()[:, 2]
+    # The encoder's diagonal posterior is not exact: the chain's own bias is below 0.1 spreads here.
+    assert filled.mean() == pytest.approx(gain @ code[:2], abs=5 * spread / np.sqrt(700) + 0.1 * spread)
+    assert filled.std() == pytest.approx(spread, rel=0.2)
+
+
+def test_labels_shift_the_score_by_their_log_frequency() -> None:
+    """log p(x) is the log-sum over labels of log p(x, y)."""
+    rng = np.random.default_rng(0)
+    y = rng.choice(["a", "b", "c"], 300, p=[0.6, 0.3, 0.1])
+    x = rng.normal(size=(300, 2)) + (y == "b")[:, None]
+    model: Any = VAE(latent=2, hidden=(16,), steps=60, samples=10, random_state=0).fit(x, y)
+    each = np.stack([model.log_prob(x[:20], np.full(20, label)) for label in "abc"])
+    assert model.log_prob(x[:20]) == pytest.approx(np.logaddexp.reduce(each, 0), abs=1e-4)
