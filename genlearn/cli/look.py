@@ -48,7 +48,7 @@ def models(shared: Shared = None) -> None:  # type: ignore[assignment]
 def _first_sentence(cls: type) -> str:
     """Return the first sentence of a docstring without its formulas, which no terminal sets."""
     text = " ".join((cls.__doc__ or "").strip().split("\n\n")[0].split())
-    text = re.sub(r"\s*\\\(.*?\\\)|`", "", text)
+    text = re.sub(r":?\s*\\\(.*?\\\)|`", "", text)
     end = text.find(". ")
     return text if end < 0 else text[: end + 1]
 

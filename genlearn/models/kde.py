@@ -23,7 +23,7 @@ WIDE = 1_000_000  # numbers in all centres above which products are float32
 
 
 class KDE(Scores, Imputes, Conditional, Model):
-    r"""Kernel density estimate: \(p(x) = \frac1n \sum_i \prod_j K_j(x_j \mid x_{ij})\), a bump on every training record.
+    r"""Kernel density estimate, a bump on every training record: \(p(x) = \frac1n \sum_i \prod_j K_j(x_j \mid x_{ij})\).
 
     Numbers have Gaussian kernels of standard deviation \(h\,s_j\), with \(s_j\) the column's own; categories and binary values
     the kernel of Aitchison and Aitken, \(K(l \mid c) = (1 - \lambda)[l = c] + \lambda / L\). One factor h and one \(\lambda\)

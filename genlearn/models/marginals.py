@@ -19,7 +19,7 @@ DISCRETE: tuple[Kind, ...] = ("binary", "category", "ordered")
 
 
 class Marginals(Scores, Imputes, Conditional, Model):
-    r"""Every value drawn on its own: \(p(x) = \prod_j p_j(x_j)\), histograms for numbers and level tables for the others.
+    r"""Every value drawn on its own, from histograms of numbers and tables of levels: \(p(x) = \prod_j p_j(x_j)\).
 
     - A **number** has a histogram whose bins hold about equally many records (at most `bins`), with exponential tails
       outside the training range that hold half a record each: \(p(x) = m_b / (e_{b+1} - e_b)\) in bin b.
