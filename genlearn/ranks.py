@@ -12,7 +12,8 @@ from torch import Tensor, distributed, nn
 
 def start() -> None:
     """Join the process group that `torchrun` announced through the environment; do nothing without one, or if it was joined."""
-    if int(os.environ.get("WORLD_SIZE", "1")) < 2 or distributed.is_initialized():
+    announced = {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys()
+    if not announced or int(os.environ["WORLD_SIZE"]) < 2 or distributed.is_initialized():
         return
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())

@@ -46,6 +46,8 @@ try:
 except Interrupted:
     open(out + "/stopped-" + rank, "w").write(str(stopped.steps_))
 stopped.fit(x, valid=v, out=out + "/stopped", resume=True).save(out + "/stopped/model")
+timed = VAE(budget=0.2, **settings | {{"steps": None}}).fit(x, valid=v)
+open(out + "/steps-" + rank, "w").write(str(timed.steps_))
 seeds = [m.fit(x).seed_ for m in (VAE(**settings | {{"random_state": None, "steps": 3}}), GMM(components=2))]
 open(out + "/seeds-" + rank, "w").write(str(seeds))
 try:
@@ -109,6 +111,11 @@ def test_processes_share_the_seed_that_was_drawn(together):
     seeds = [json.loads((together / f"seeds-{rank}").read_text()) for rank in (0, 1)]
     assert seeds[0] == seeds[1]
     assert len(set(seeds[0])) == 2
+
+
+def test_processes_share_the_steps_of_a_budget(together):
+    steps = [int((together / f"steps-{rank}").read_text()) for rank in (0, 1)]
+    assert steps[0] == steps[1] >= 20
 
 
 def test_fewer_records_than_processes_are_refused(together):

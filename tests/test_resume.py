@@ -389,6 +389,22 @@ def test_a_second_signal_stops_at_once(tmp_path):
     np.testing.assert_array_equal(model.sample(3, random_state=0), before)
 
 
+def test_a_run_that_breaks_off_goes_on_from_its_last_checkpoint(tmp_path, monkeypatch, uninterrupted):
+    def fall(event: Event) -> None:
+        if event.step == 40:
+            raise ZeroDivisionError
+
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr(loop, "SAVING_SHARE", 1e9)
+    with pytest.raises(ZeroDivisionError):
+        MODELS["vae"]().fit(X, valid=V, out=tmp_path, watch=[fall])
+    left = sorted(int(p.name.removeprefix("step-")) for p in tmp_path.glob("checkpoints/*"))
+    assert len(left) == 2, "the last two are kept"
+    model, events = resumed(MODELS["vae"](), tmp_path)
+    assert events[0].note == f"resumed at step {left[-1]}"
+    assert everything(model, tmp_path) == uninterrupted
+
+
 # -- a disk that refuses -----------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("call", range(1, 4))
 def test_a_full_disk_leaves_whole_checkpoints_only(call, tmp_path, monkeypatch):

@@ -22,8 +22,8 @@ from .budget import seconds_each, seconds_of, steps_within
 from .feed import Feed, Noise, spread_rows
 from .history import History
 from .identity import check_identity, identity_of
-from .numerics import autocast, device_of, fast_products, laid_out_like, own_randomness, placed, released
-from .optimizers import follow, optimizer_for, rate
+from .numerics import autocast, device_of, fast_products, own_randomness, placed, released
+from .optimizers import add_gradients, follow, optimizer_for, rate
 from .state import State
 from .stopping import Signals, Target, broken_weight, plain
 from .turns import Batch, Turn, stage_ends
@@ -32,7 +32,10 @@ if TYPE_CHECKING:
     from ..engine import Neural
     from ..layout import Code
 
-CHECKPOINT_SECONDS = 60.0
+CHECKPOINT_SECONDS, SAVING_SHARE = (
+    60.0,
+    0.05,
+)  # pause between checkpoints; longer where they would take more of the time
 LOGS, CHECKS = 200, 25  # rows of history and validations in a run
 MOST_STEPS_LOGGED = 1000  # in one row
 VALIDATION_ROWS, VALIDATION_VALUES = 2048, 2**22  # in all, and values in one forward pass
@@ -107,18 +110,14 @@ class Trainer:
                 begun_saving = time.monotonic()
                 self._save()
                 saved = time.monotonic()
-                pause = max(CHECKPOINT_SECONDS, 20 * (saved - begun_saving))  # at most 5 % of the time
+                pause = max(CHECKPOINT_SECONDS, (saved - begun_saving) / SAVING_SHARE)
 
     def _play(self, turns: list[Turn], progress: float) -> None:
         s, m = self.state, self.model
         lr = m.lr * rate(m.schedule, s.step, s.steps)
         caches: list[dict[str, Any]] = [{} for _ in range(m.accumulate)]
         for number, turn in enumerate(turns):
-            parameters, optimizer, loss_of = (
-                self._parameters[turn.name],
-                s.optimizers[turn.name],
-                self._losses[turn.name],
-            )
+            parameters, optimizer = self._parameters[turn.name], s.optimizers[turn.name]
             for repeat in range(turn.times(s.step)):
                 # Accumulate gradients: of this player's parameters only, so that nobody else has to be frozen.
                 for part in range(m.accumulate):
@@ -127,9 +126,13 @@ class Trainer:
                     rng = self.noise.at(s.step, number, repeat, part)
                     batch = Batch(*s.feed.next(), rng, progress, s.step, caches[part])
                     with autocast(m.precision, self.where):
-                        loss, terms = loss_of(batch)
+                        loss, terms = self._losses[turn.name](batch)
                     s.history.add(s.step, turn.name, loss, terms)
-                    self._add_gradients(turn, parameters, loss)
+                    if not loss.requires_grad:
+                        raise TypeError(
+                            f'{m.name()}: the loss of turn "{turn.name}" does not depend on what the turn trains'
+                        )
+                    add_gradients(parameters, loss if m.accumulate == 1 else loss / m.accumulate)
                 # Average over processes, clip, update the weights.
                 ranks.average_gradients(parameters)
                 if m.clip is not None:
@@ -145,19 +148,6 @@ class Trainer:
         ranks.average_buffers(s.net)
         if s.average is not None:
             follow(s.average, s.net, m.ema, s.step)
-
-    def _add_gradients(self, turn: Turn, parameters: list[nn.Parameter], loss: torch.Tensor) -> None:
-        if not loss.requires_grad:
-            raise TypeError(
-                f'{self.model.name()}: the loss of turn "{turn.name}" does not depend on what the turn trains'
-            )
-        if self.model.accumulate > 1:
-            loss = loss / self.model.accumulate
-        grads = torch.autograd.grad(loss, parameters, allow_unused=True)
-        for p, grad in zip(parameters, grads, strict=True):
-            if grad is not None:
-                grad = laid_out_like(p, grad)
-                p.grad = grad if p.grad is None else p.grad + grad
 
     def _enter(self, stage: int) -> None:
         m, turns = self.model, self.stages[stage].turns
@@ -305,6 +295,9 @@ class Trainer:
             share = stage.share / sum(other.share for other in probe.stages)
             each += share * seconds_each(lambda s=stage: probe._play(s.turns, 0.0), 0.1 * budget)  # type: ignore[misc]
         checks = CHECKS * seconds_each(probe._validate, 0.05 * budget, times=1)
+        self.stages = m.stages(
+            self.state.net
+        )  # what a model may keep of its own net when it is asked for turns is its own again
         return int(ranks.share(steps_within(budget, each, time.monotonic() - begun + checks)))
 
     def _save(self) -> None:

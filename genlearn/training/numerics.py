@@ -21,11 +21,9 @@ def device_of(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
     try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
+        return torch.empty(1, device=name).device  # with its number
     except (RuntimeError, AssertionError, NotImplementedError) as e:
         raise Problem(f'device "{name}" is not available here ({str(e).splitlines()[0]}). Use --device cpu.') from None
-    return device
 
 
 def placed(net: nn.Module, device: torch.device) -> nn.Module:

@@ -42,6 +42,14 @@ def rate(schedule: str, step: int, steps: int) -> float:
     return warm * 0.5 * (1 + math.cos(math.pi * done))
 
 
+def add_gradients(parameters: Sequence[nn.Parameter], loss: Tensor) -> None:
+    """Add the gradients of a loss to those of the given parameters, and of no others."""
+    for p, grad in zip(parameters, torch.autograd.grad(loss, parameters, allow_unused=True), strict=True):
+        if grad is not None:
+            grad = laid_out_like(p, grad)
+            p.grad = grad if p.grad is None else p.grad + grad
+
+
 @torch.no_grad()
 def follow(average: nn.Module, net: nn.Module, decay: float, step: int) -> None:
     r"""Move the average of the weights, \(a \leftarrow \delta a + (1 - \delta) w\); buffers are copied.
