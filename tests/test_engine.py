@@ -623,7 +623,7 @@ def test_a_tiny_budget_still_trains():
 def test_a_budget_is_about_kept():
     begun = time.perf_counter()
     Toy(steps=None, budget=1).fit(X, valid=X)
-    assert time.perf_counter() - begun < 4, "a second of training; the machine may be busy"
+    assert time.perf_counter() - begun < 8, "a second of training; the machine may be busy"
 
 
 def test_rates_are_those_of_the_docs():
