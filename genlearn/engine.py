@@ -40,7 +40,8 @@ class Neural(Model):
         ema: Decay of the moving average of the weights that is kept for use; 0 keeps the weights themselves.
         schedule: Step size over the run: `constant`, `cosine` (to 0, after a warm-up over 2 % of the steps) or `linear`.
         accumulate: Batches per update.
-        precision: `auto` (fp32 with fast matrix products), `fp32` or `bf16` (autocast).
+        precision: `bf16` (autocast), `fp32`, or `auto`: bf16 for nets of 200,000 weights and more on machines that have it, else
+            fp32 with fast matrix products.
         device: `auto`, `cpu`, `cuda`, ...
         patience: Stop after so many validations without an improvement; none trains all steps and keeps the best weights.
         until: Stop once a validation value is reached, such as `nats=-90` or `kid=0.05`.

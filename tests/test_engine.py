@@ -6,7 +6,6 @@ import itertools
 import json
 import math
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -618,12 +617,6 @@ def test_a_budget_is_steps_and_nothing_else():
 
 def test_a_tiny_budget_still_trains():
     assert Toy(steps=None, budget="0.0001s").fit(X).steps_ == budget.FEWEST_STEPS
-
-
-def test_a_budget_is_about_kept():
-    begun = time.perf_counter()
-    Toy(steps=None, budget=1).fit(X, valid=X)
-    assert time.perf_counter() - begun < 8, "a second of training; the machine may be busy"
 
 
 def test_rates_are_those_of_the_docs():

@@ -22,7 +22,7 @@ from .budget import seconds_each, seconds_of, steps_within
 from .feed import Feed, Noise, spread_rows
 from .history import History
 from .identity import check_identity, identity_of
-from .numerics import autocast, device_of, fast_products, own_randomness, placed, released
+from .numerics import autocast, device_of, fast_products, own_randomness, placed, precision_for, released
 from .optimizers import add_gradients, follow, optimizer_for, rate
 from .state import State
 from .stopping import Signals, Target, broken_weight, plain
@@ -54,6 +54,7 @@ class Trainer:
         with own_randomness(self.where):
             torch.manual_seed(model.seed_)
             net = placed(model.build(), self.where)
+        self.precision = precision_for(model.precision, net, self.where)
         average = copy.deepcopy(net).requires_grad_(False) if model.ema else None
         feed = Feed(code, model.seed_, min(model.batch, len(code) // ranks.world()), self.where)
         self.state = State(net, average, feed, History(self.path))
@@ -125,7 +126,7 @@ class Trainer:
                         caches[part] = {}
                     rng = self.noise.at(s.step, number, repeat, part)
                     batch = Batch(*s.feed.next(), rng, progress, s.step, caches[part])
-                    with autocast(m.precision, self.where):
+                    with autocast(self.precision, self.where):
                         loss, terms = self._losses[turn.name](batch)
                     s.history.add(s.step, turn.name, loss, terms)
                     if not loss.requires_grad:
@@ -197,7 +198,7 @@ class Trainer:
         count = len(self.valid) // world * world
         rng = torch.Generator(device=self.where).manual_seed(self.model.seed_)
         rows = max(world, VALIDATION_VALUES // max(1, self.model.layout_.size) // world * world)
-        with self._at_rest() as net, torch.no_grad(), autocast(self.model.precision, self.where):
+        with self._at_rest() as net, torch.no_grad():
             for i in range(0, count, rows):
                 part = self.valid[ranks.mine(torch.arange(i, min(i + rows, count)))].to(self.where)
                 found = self.model._validation(net, Batch(part.x, part.y, rng, 1.0, self.state.step))

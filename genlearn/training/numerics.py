@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from ..errors import Problem
 
+LARGE_NET = 200_000  # weights
+
 
 def device_of(name: str) -> torch.device:
     """Return the device of a name; `auto` is the current GPU if there is one.
@@ -72,6 +74,21 @@ def own_randomness(device: torch.device) -> Iterator[None]:
     """Give torch's global generators back as they were: a fit must not change the random numbers of the program around it."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         yield
+
+
+def precision_for(asked: str, net: nn.Module, device: torch.device) -> str:
+    """Return `fp32` or `bf16` as asked; for `auto`, `bf16` for nets that are large enough to gain by it, else `fast` fp32.
+
+    Measured on 2 cores with AVX512-BF16: a DCGAN trains 1.4 times as fast, a VAE 784-400-20 1.35 times, nets of a few thousand
+    weights lose by the conversions. Where bf16 would be emulated, it is not used.
+    """
+    if asked != "auto":
+        return asked
+    if device.type == "cuda":
+        able = torch.cuda.is_bf16_supported()
+    else:
+        able = device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return "bf16" if able and sum(p.numel() for p in net.parameters()) >= LARGE_NET else "fast"
 
 
 def autocast(precision: str, device: torch.device) -> contextlib.AbstractContextManager[Any]:
