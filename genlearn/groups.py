@@ -62,7 +62,7 @@ class Group(ABC):
     # -- what nets see -----------------------------------------------------------------------------------------------
     def embed(self, value: Tensor) -> Tensor:
         """Map values to what nets see, float32; unknown ones become 0."""
-        return torch.nan_to_num(value.float())
+        return torch.nan_to_num(value.float()) if value.is_floating_point() else value.float()
 
     @abstractmethod
     def relax(self, raw: Tensor, noise: Tensor | None, tau: float) -> Tensor:

@@ -36,8 +36,9 @@ CHECKPOINT_SECONDS, SAVING_SHARE = (
     60.0,
     0.05,
 )  # pause between checkpoints; longer where they would take more of the time
-LOGS, CHECKS = 200, 25  # rows of history and validations in a run
+LOGS, CHECKS = 100, 25  # rows of history and validations in a run
 MOST_STEPS_LOGGED = 1000  # in one row
+MOST_EPOCHS, FEW_STEPS = 300, 3000  # what a budget buys at most: more passes over few records teach them by heart
 VALIDATION_ROWS, VALIDATION_VALUES = 2048, 2**22  # in all, and values in one forward pass
 
 
@@ -299,7 +300,8 @@ class Trainer:
         self.stages = m.stages(
             self.state.net
         )  # what a model may keep of its own net when it is asked for turns is its own again
-        return int(ranks.share(steps_within(budget, each, time.monotonic() - begun + checks)))
+        most = max(MOST_EPOCHS * feed.per_epoch, FEW_STEPS)
+        return int(ranks.share(min(most, steps_within(budget, each, time.monotonic() - begun + checks))))
 
     def _save(self) -> None:
         """Write a checkpoint, but never one with broken numbers."""
