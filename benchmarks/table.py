@@ -13,6 +13,8 @@ def cell(metrics: dict[str, Any], name: str, digits: int = 2) -> str:
     found = metrics.get(name)
     if not found or not isinstance(found["value"], int | float):
         return "-"
+    if found["low"] is None:
+        return f"{found['value']:.{digits}f}"
     value, low, high = (f"{found[k]:.{digits}f}" for k in ("value", "low", "high"))
     return f"{value} [{low} {high}]"
 

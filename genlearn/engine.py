@@ -30,8 +30,8 @@ class Neural(Model):
 
     Arguments:
         steps: Training steps; None chooses from the number of records, or from `budget`.
-        budget: Most time for training, in seconds or as "5m"; a short probe turns it into steps, at most 300 passes over the
-            records (or 3,000 steps, if that is more).
+        budget: Most time for training, in seconds or as "5m"; a short probe turns it into steps, at most 200 passes over the
+            records (or 2,000 steps, if that is more).
         batch: Records per step (and process).
         optimizer: `adamw` (fused), `adam`, `rmsprop` (uses the second of `betas`) or `sgd` (uses the first, as momentum).
         lr: Step size.

@@ -38,7 +38,7 @@ CHECKPOINT_SECONDS, SAVING_SHARE = (
 )  # pause between checkpoints; longer where they would take more of the time
 LOGS, CHECKS = 100, 25  # rows of history and validations in a run
 MOST_STEPS_LOGGED = 1000  # in one row
-MOST_EPOCHS, FEW_STEPS = 300, 3000  # what a budget buys at most: more passes over few records teach them by heart
+MOST_EPOCHS, FEW_STEPS = 200, 2000  # what a budget buys at most: more passes over few records teach them by heart
 VALIDATION_ROWS, VALIDATION_VALUES = 2048, 2**22  # in all, and values in one forward pass
 
 
