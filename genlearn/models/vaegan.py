@@ -32,9 +32,10 @@ class VAEGAN(Encodes, Conditional, Neural):
     | generator | \(\gamma \cdot \frac12 \log s^2 - \frac12 \log D(\tilde x) - \frac12 \log D(x_p)\) |
     | critic | \(-\log D(x) - \frac12\log(1 - D(\tilde x)) - \frac12\log(1 - D(x_p)) + \frac{r}{2} |\nabla D(x)|^2\) |
 
-    Here \(s^2\) is the mean square of \(\phi(x) - \phi(\tilde x)\) over the batch and the d features: \(\frac d2 \log s^2\) is the
-    negative log-likelihood of a normal law in feature space at its best shared variance, so that the features' scale does not
-    matter. (The paper fixes that variance to 1; then the KL term outweighs small features and the posterior collapses.)
+    Here \(s^2\) is the mean square of \(\phi(x) - \phi(\tilde x)\) over batch and features, as a share of the features' variance, plus
+    a floor of 0.01; d is the smaller of the numbers of values and features. Up to a constant \(\frac d2 \log s^2\) is the negative
+    log-likelihood of a normal law in feature space at its best variance, so that the features' scale does not matter. (The paper
+    fixes that variance to 1; then the KL term outweighs small features and the posterior collapses.)
 
     It encodes, reconstructs and interpolates; it has no likelihood, since the reconstruction is measured in learned features.
 
