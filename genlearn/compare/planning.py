@@ -223,6 +223,7 @@ def _cores() -> int:
 
 
 def machine(device: str | None) -> str:
+    """Return where training will run, for the plan: "2 cores, cpu"."""
     import torch
 
     cores = _cores()
