@@ -12,7 +12,7 @@ from ..codecs import Exactness, Given
 from ..engine import Batch, Neural, Turn
 from ..layout import Code, Head
 from ..model import Conditional, Encodes, How, Imputes, Scores
-from ..nn import Shape, Shapes, convolves, decoder_for, encoder_for, with_label
+from ..nn import Shape, Shapes, convolves, decoder_for, encoder_for, one_hot, with_label
 
 GIBBS_SWEEPS = 60
 CHUNK = 4096
@@ -28,7 +28,8 @@ class VAE(Scores, Encodes, Imputes, Conditional, Neural):
 
     `score` is the tighter importance-weighted bound
     \(\log \frac1K \sum_k p(x \mid z_k)\, p(z_k) / q(z_k \mid x) \le \log p(x)\), with K = `samples`. With labels, encoder and
-    decoder take the label as a condition and `score` adds its log frequency.
+    decoder take the label as a condition, the prior is a learned normal \(N(\mu_y, \sigma_y^2)\) per label (latent coordinates are
+    given in its units, so that they are standard normal for every label), and `score` adds the label's log frequency.
 
     Arguments:
         latent: Number of latent dimensions.
@@ -43,6 +44,8 @@ class VAE(Scores, Encodes, Imputes, Conditional, Neural):
 
     References:
         Auto-Encoding Variational Bayes (Kingma & Welling, 2014), https://arxiv.org/abs/1312.6114
+        Learning Structured Output Representation using Deep Conditional Generative Models (Sohn et al., 2015; priors given labels),
+            https://papers.nips.cc/paper/5775
         Importance Weighted Autoencoders (Burda et al., 2016), https://arxiv.org/abs/1509.00519
 
     Example:
@@ -74,7 +77,12 @@ class VAE(Scores, Encodes, Imputes, Conditional, Neural):
         layout, net = self.layout_, Shapes(self._image, self.hidden, self.width, self.layout_.labels)
         encoder = encoder_for(net, layout.embed_size, 2 * self.latent)
         decoder = decoder_for(net, self.latent, layout.head_size)
-        return nn.ModuleDict({"encoder": encoder, "decoder": decoder})
+        parts: dict[str, nn.Module] = {"encoder": encoder, "decoder": decoder}
+        if layout.labels:
+            prior = nn.Linear(layout.labels, 2 * self.latent, bias=False)
+            nn.init.zeros_(prior.weight)
+            parts["prior"] = prior
+        return nn.ModuleDict(parts)
 
     def turns(self, net: Any) -> list[Turn]:
         return [Turn("loss", net, lambda batch: self._loss(net, batch))]
@@ -99,12 +107,23 @@ class VAE(Scores, Encodes, Imputes, Conditional, Neural):
         return "nats", float(nats - gaussian_kl(mean, log_sd).sum(1).mean())
 
     def _posterior(self, net: Any, x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return mean and log standard deviation of q(u | x, y), in coordinates in which the prior is N(0, I)."""
         e = with_label(self.layout_.embed(x), y, self.layout_.labels, self._image)
         mean, log_sd = net["encoder"](e).float().chunk(2, 1)
-        return mean, log_sd.clamp(-7, 5)
+        shift, log_scale = self._prior(net, y)
+        return (mean - shift) * torch.exp(-log_scale), (log_sd - log_scale).clamp(-7, 5)
 
-    def _head(self, net: Any, z: Tensor, y: Tensor | None) -> Head:
+    def _head(self, net: Any, u: Tensor, y: Tensor | None) -> Head:
+        shift, log_scale = self._prior(net, y)
+        z = shift + torch.exp(log_scale) * u
         return self.layout_.head(net["decoder"](with_label(z, y, self.layout_.labels)))
+
+    def _prior(self, net: Any, y: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return mean and log standard deviation of p(z | y): those of its label, or 0 without labels."""
+        if not self.layout_.labels:
+            return torch.zeros(()), torch.zeros(())
+        shift, log_scale = net["prior"](one_hot(y, self.layout_.labels)).float().chunk(2, 1)
+        return shift, log_scale.clamp(-3, 3)
 
     @property
     def _image(self) -> Shape | None:
