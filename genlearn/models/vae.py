@@ -110,18 +110,19 @@ class VAE(Scores, Encodes, Imputes, Conditional, Neural):
         """Return mean and log standard deviation of q(u | x, y), in coordinates in which the prior is N(0, I)."""
         e = with_label(self.layout_.embed(x), y, self.layout_.labels, self._image)
         mean, log_sd = net["encoder"](e).float().chunk(2, 1)
-        shift, log_scale = self._prior(net, y)
-        return (mean - shift) * torch.exp(-log_scale), (log_sd - log_scale).clamp(-7, 5)
+        if self.layout_.labels:
+            shift, log_scale = self._prior(net, y)
+            mean, log_sd = (mean - shift) * torch.exp(-log_scale), log_sd - log_scale
+        return mean, log_sd.clamp(-7, 5)
 
     def _head(self, net: Any, u: Tensor, y: Tensor | None) -> Head:
-        shift, log_scale = self._prior(net, y)
-        z = shift + torch.exp(log_scale) * u
-        return self.layout_.head(net["decoder"](with_label(z, y, self.layout_.labels)))
+        if self.layout_.labels:
+            shift, log_scale = self._prior(net, y)
+            u = with_label(shift + torch.exp(log_scale) * u, y, self.layout_.labels)
+        return self.layout_.head(net["decoder"](u))
 
     def _prior(self, net: Any, y: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Return mean and log standard deviation of p(z | y): those of its label, or 0 without labels."""
-        if not self.layout_.labels:
-            return torch.zeros(()), torch.zeros(())
+        """Return mean and log standard deviation of p(z | y), `(n, latent)` each."""
         shift, log_scale = net["prior"](one_hot(y, self.layout_.labels)).float().chunk(2, 1)
         return shift, log_scale.clamp(-3, 3)
 

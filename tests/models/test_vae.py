@@ -164,3 +164,17 @@ def test_labels_shift_the_score_by_their_log_frequency() -> None:
     model: Any = VAE(latent=2, hidden=(16,), steps=60, samples=10, random_state=0).fit(x, y)
     each = np.stack([model.log_prob(x[:20], np.full(20, label)) for label in "abc"])
     assert model.log_prob(x[:20]) == pytest.approx(np.logaddexp.reduce(each, 0), abs=1e-4)
+
+
+def test_each_label_has_its_own_prior_and_latent_coordinates_are_standard_in_it() -> None:
+    """Two far-apart classes: the learned priors move, and posterior means have about mean 0 within each label."""
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1], 300)
+    x = rng.normal(size=(600, 2)) + 6 * y[:, None]
+    model: Any = VAE(latent=2, hidden=(32,), steps=300, lr=5e-3, random_state=0).fit(x, y)
+    assert float(model.net_["prior"].weight.detach().abs().max()) > 0.05
+    means = np.stack([model.encode(x[y == label], y[y == label]).mean(0) for label in (0, 1)])
+    assert np.abs(means).max() < 0.35
+    drawn = [model.sample(400, given={"y": label}, random_state=0).mean() for label in (0, 1)]
+    assert drawn[0] == pytest.approx(0, abs=0.5)
+    assert drawn[1] == pytest.approx(6, abs=0.5)
