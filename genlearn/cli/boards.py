@@ -51,7 +51,7 @@ def demo(
     seed: Seed = None,
     shared: Shared = None,  # type: ignore[assignment]
 ) -> None:
-    """Compare four models on 1,797 embedded images of handwritten digits: about three minutes, no download."""
+    """Compare four models on 1,797 embedded images of handwritten digits: about a minute, no download."""
     options = {"budget": budget, "seeds": seeds, "random_state": seed or 0}
     _compare(DEMO_DATA, list(DEMO_MODELS), options, {}, shared, resume=True)
 
