@@ -26,7 +26,7 @@ types: $(STAMP)
 
 # One thread per worker: two OpenMP threads beside a busy neighbour collapse.
 tests: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests genlearn --doctest-modules -n 2 --dist worksteal \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests genlearn --doctest-modules -rs -n 2 --dist worksteal \
 		--cov=genlearn --cov-report=term --cov-fail-under=90 --durations=10
 
 docs: $(STAMP)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from . import record
+from . import checks, record
 
 
 def cell(metrics: dict[str, Any], name: str, digits: int = 2) -> str:
@@ -110,6 +110,10 @@ def main() -> None:
         if path.exists():
             result = json.loads(path.read_text())
             parts.append(f"## {title}\n\n{facts(result)}\n" + "\n".join(lines(result)) + "\n")
+    for suite in ("reliability", "metrics"):
+        for path in sorted(record.RESULTS.glob(f"{suite}_*.json")):
+            result = json.loads(path.read_text())
+            parts.append(f"## {result['title']}\n\n{facts(result)}\n" + "\n".join(checks.lines(result)) + "\n")
     (record.RESULTS / "README.md").write_text("\n".join(parts))
 
 

@@ -12,6 +12,8 @@ from typing import Any, ClassVar, Literal, final
 
 import numpy as np
 import torch
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import Tags
 from torch import Tensor
 
 from .codecs import Exactness, weakest
@@ -23,7 +25,7 @@ How = Literal["draw", "mean", "mode"]
 Way = Literal["straight", "spherical"]
 
 DEQUANTISATION_DRAWS = 8
-CELLS = 2**22  # values per chunk: 32 MB of float64
+CELLS = 2**19  # values per chunk: 4 MB of float64
 
 
 class Scores:
@@ -49,14 +51,14 @@ class Scores:
         set of draws \(u_s\) shared by all rows. Records without a label are scored by the sum over labels.
         """
         self._check_fitted()
-        raw = self.codec_.parse(self._records_of(data, y))
+        records = self._records_of(data, y)
         rng = self._rng("score")
         draws: list[Tensor | None] = [None]
         if self.codec_.kind != "exact":
             draws = [torch.rand(self.layout_.size, generator=rng) for _ in range(DEQUANTISATION_DRAWS)]
-        scores = np.empty(len(raw))
-        for rows in _chunks(len(raw), self.layout_.size):
-            scores[rows] = self._mean_density(raw[rows], draws).numpy()
+        scores = np.empty(len(records))
+        for rows, block in records.blocks(_rows(self.layout_.size)):
+            scores[rows] = self._mean_density(self.codec_.parse(block), draws).numpy()
         return scores
 
     @final
@@ -101,8 +103,8 @@ class Scores:
         raise TypeError(f"{type(self).__name__} must define _log_prob")
 
 
-class Encodes:
-    """Capability: maps records to latent vectors and back."""
+class Encodes(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
+    """Capability: maps records to latent vectors and back; a transformer in scikit-learn's sense."""
 
     verb: ClassVar[str] = "encode"
     lacks: ClassVar[str] = "has no latent space."
@@ -146,7 +148,9 @@ class Encodes:
         self._check_fitted()
         z = self._latents_of(latents)
         labels = self._label_levels(y, len(z))
-        return self._typical((z[rows], _of(labels, rows)) for rows in _chunks(len(z), self.layout_.head_size))
+        rows = _rows(self.layout_.head_size)
+        parts = (slice(start, start + rows) for start in range(0, len(z), rows))
+        return self._typical((z[part], _of(labels, part)) for part in parts)
 
     @final
     def reconstruct(self: Any, data: Any, y: Any = None) -> Any:
@@ -201,10 +205,18 @@ class Encodes:
         y = self._known_labels(code)
         return self._typical([(z, None if y is None else y.expand(len(z)))]).natural()
 
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = []  # latents are float32, whatever the records are
+        return tags
+
+    @property
+    def _n_features_out(self: Any) -> int:
+        return self.latents_
+
     def _codes(self: Any, data: Any, y: Any) -> Iterator[Code]:
-        raw = self.codec_.parse(self._records_of(data, y))
-        for rows in _chunks(len(raw), self.layout_.head_size):
-            yield self.codec_.transform(raw[rows])
+        for _, block in self._records_of(data, y).blocks(_rows(self.layout_.head_size)):
+            yield self.codec_.transform(self.codec_.parse(block))
 
     def _one_code(self: Any, record: Any) -> Code:
         records = self._records_of(record, None)
@@ -294,9 +306,9 @@ class Imputes:
         rng = self._fresh_rng(random_state)
         records = self._records_of(data, None)
         unknown = self.codec_.missing(records, mask)
-        raw, filled = self.codec_.parse(records), []
-        for rows in _chunks(len(raw), self.layout_.head_size):
-            code = self.codec_.transform(raw[rows], unknown=unknown[rows])
+        filled = []
+        for rows, block in records.blocks(_rows(self.layout_.head_size)):
+            code = self.codec_.transform(self.codec_.parse(block), unknown=unknown[rows])
             filled.append(self.codec_.decode(self._impute(code, how, rng)))
         return self.codec_.fill(records, Records.join(filled), unknown) if filled else records
 
@@ -322,11 +334,9 @@ GIVEN_BY: dict[str, Any] = {
 }
 
 
-def _chunks(n: int, width: int) -> Iterator[slice]:
-    """Yield slices of rows with about `CELLS` values each."""
-    rows = max(1, CELLS // max(1, width))
-    for start in range(0, n, rows):
-        yield slice(start, start + rows)
+def _rows(width: int) -> int:
+    """Return how many rows of `width` values make a chunk."""
+    return max(1, CELLS // max(1, width))
 
 
 def _of(t: Tensor | None, rows: slice) -> Tensor | None:

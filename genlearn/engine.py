@@ -32,7 +32,7 @@ class Neural(Model):
         steps: Training steps; None chooses from the number of records, or from `budget`.
         budget: Most time for training, in seconds or as "5m"; a short probe turns it into steps, at most 200 passes over the
             records (or 2,000 steps, if that is more).
-        batch: Records per step (and process).
+        batch: Records per step and process.
         optimizer: `adamw` (fused), `adam`, `rmsprop` (uses the second of `betas`) or `sgd` (uses the first, as momentum).
         lr: Step size.
         betas: Decay of the optimizer's first and second moments.
@@ -67,6 +67,7 @@ class Neural(Model):
     compile: bool = False
 
     needs_gradients: ClassVar[bool] = True
+    streams: ClassVar[bool] = True
     keeps_best: ClassVar[bool] = (
         True  # the weights of the best validation; else the last ones, and validation only stops early
     )
@@ -106,22 +107,26 @@ class Neural(Model):
 
     def _check_params(self) -> None:
         super()._check_params()
-        betas = len(self.betas) == 2 and all(0 <= b < 1 for b in self.betas)
-        rules = (
-            ("lr", self.lr > 0, "above 0"),
-            ("betas", betas, "two numbers from 0 to below 1"),
-            ("weight_decay", self.weight_decay >= 0, "0 or more"),
-            ("clip", self.clip is None or self.clip > 0, "above 0"),
-            ("ema", 0 <= self.ema < 1, "from 0 to below 1"),
-            *((name, least >= 1, "at least 1") for name, least in self._whole_numbers()),
-        )
-        for setting, holds, words in rules:
+        for setting, holds, words in self._rules():
             if not holds:
                 raise Problem(f"{self.name()}: {setting} must be {words}, not {getattr(self, setting)!r}.")
         if self.budget is not None:
             seconds_of(self.budget)
+            if self.steps is not None:
+                raise Problem(
+                    f"{self.name()}: steps and budget must not be given both. Leave one out, or set it to none."
+                )
         if self.until is not None:
             Target.parse(self.until)
+
+    def _rules(self) -> Iterator[tuple[str, bool, str]]:
+        """Yield settings, whether their value will do, and what would: models add their own."""
+        yield "lr", self.lr > 0, "above 0"
+        yield "betas", len(self.betas) == 2 and all(0 <= b < 1 for b in self.betas), "two numbers from 0 to below 1"
+        yield "weight_decay", self.weight_decay >= 0, "0 or more"
+        yield "clip", self.clip is None or self.clip > 0, "above 0"
+        yield "ema", 0 <= self.ema < 1, "from 0 to below 1"
+        yield from ((name, least >= 1, "at least 1") for name, least in self._whole_numbers())
 
     def _whole_numbers(self) -> Iterator[tuple[str, int]]:
         """Yield the settings that count something: steps, layers' sizes, samples; of lists, the smallest entry."""
@@ -135,10 +140,20 @@ class Neural(Model):
         weights = {k.removeprefix("net_."): v for k, v in tensors.items() if k.startswith("net_.")}
         super()._set_state({k: v for k, v in tensors.items() if not k.startswith("net_.")}, values)
         with torch.random.fork_rng(devices=[]):
+            self._check_weights(weights)
             net = self.build()
-        try:
-            net.load_state_dict(weights)
-        except RuntimeError as e:
-            cause = str(e).splitlines()[-1].strip()
-            raise Problem(f"the weights do not fit the settings ({cause}). Restore the model folder.") from None
+        net.load_state_dict(weights)
         self.net_: Any = net.eval()
+
+    def _check_weights(self, weights: dict[str, Tensor]) -> None:
+        """Raise `Problem` unless weights are those of the net. Settings may ask for any size: it is planned without memory."""
+        with torch.device("meta"):
+            planned = self.build().state_dict()
+        for name in sorted(planned.keys() | weights.keys()):
+            plan, found = ((tuple(w[name].shape), w[name].dtype) if name in w else None for w in (planned, weights))
+            if plan != found:
+                raise Problem(
+                    f"the weights do not fit the settings ({name}: {found} in place of {plan}). Restore the model folder."
+                )
+            if not bool(torch.isfinite(weights[name]).all()):
+                raise Problem(f"the weights {name} are not all finite. Restore the model folder.")

@@ -133,6 +133,11 @@ class Layout:
     target: Field | None = None
     measure: str = ""
 
+    def __post_init__(self) -> None:
+        names = [f.name for f in self.fields]
+        if len(set(names)) < len(names):
+            raise ValueError("two fields of a layout have the same name")
+
     # -- shape -------------------------------------------------------------------------------------------------------
     @cached_property
     def size(self) -> int:
@@ -203,11 +208,11 @@ class Layout:
     @cached_property
     def groups(self) -> list[Group]:
         """The values by kind, in the order of the head's parameters."""
-        fields = {j: f for f, s in self.slices() for j in range(s.start, s.stop)}
         found = []
         for kind, group in KINDS.items():
-            if columns := [j for j, f in fields.items() if f.kind == kind]:
-                found.append(group(columns, [fields[j] for j in columns], alone=len(columns) == self.size))
+            if columns := self.columns(kind):  # type: ignore[arg-type]
+                fields = [f for f in self.fields if f.kind == kind for _ in range(f.size)]
+                found.append(group(columns, fields, alone=len(columns) == self.size))
         return found
 
     @cached_property

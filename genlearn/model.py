@@ -16,6 +16,7 @@ Learned state ends in `_`; tensors, modules, numbers, strings and lists among it
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import secrets
 import typing
@@ -25,19 +26,22 @@ from typing import Any, ClassVar, Self, final
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator
 from torch import Tensor
 
 from . import ranks
 from .capabilities import CAPABILITIES, GIVEN_BY, Conditional, Encodes, How, Imputes, Scores
 from .codecs import EVERY_KIND, Codec, Given, codec_for
+from .data.memory import FORMS, allowance, fits, in_words
 from .data.records import Dataset, Records, as_records
-from .errors import MissingCapability, NotFitted, Problem
+from .errors import MissingCapability, Problem
+from .estimator import Estimator, NotFitted
 from .events import Event, Run, Watch
 from .layout import Code, Layout
+from .lock import alone_in
 from .registry import model_class, model_names, models_with
 from .saving import load_model, names_state, save_model
 from .settings import Setting, settings_of
+from .training.identity import check_alike, identity_of
 
 # What a model file needs beside layouts and nets, in one place.
 __all__ = [
@@ -48,7 +52,7 @@ __all__ = [
 
 @typing.dataclass_transform(kw_only_default=True, eq_default=False)
 @dataclasses.dataclass(eq=False, kw_only=True, repr=False)
-class Model(BaseEstimator):
+class Model(Estimator):
     """A generative model: `fit` records, `sample` new ones. Constructor keywords are the configuration, stored untouched.
 
     Arguments:
@@ -60,6 +64,7 @@ class Model(BaseEstimator):
     takes: ClassVar[frozenset[str]] = EVERY_KIND
     label_as_field: ClassVar[bool] = False
     needs_gradients: ClassVar[bool] = False
+    streams: ClassVar[bool] = False  # learns from codes that lie on the disk
     reference: ClassVar[bool] = False
     xfail: ClassVar[Mapping[str, str]] = {}
 
@@ -101,7 +106,8 @@ class Model(BaseEstimator):
         before = self._forget()
         self._run = run
         try:
-            self._learn(run)
+            with alone_in(run.out, f"{self.name()}.fit") if run.out else contextlib.nullcontext():
+                self._learn(run)
         except BaseException as error:
             if not getattr(error, "usable", False):
                 self._forget()
@@ -115,10 +121,13 @@ class Model(BaseEstimator):
         """Fit the codec, encode, and call the model's hook."""
         self.seed_: int = self._choose_seed(run)
         self.codec_: Codec = codec_for(run.train.modality)(self.takes, self.label_as_field).fit(run.train)
+        self._check_memory(len(run.train))
         code = self.codec_.encode(run.train, noise=self._rng("dequantise"))
         valid_code = None
         if run.valid is not None and len(run.valid):
             valid_code = self.codec_.encode(run.valid, noise=self._rng("dequantise valid"))
+        if ranks.world() > 1:
+            check_alike(identity_of(self.get_params(deep=False), self.seed_, code))
         if self.layout_.target is not None and code.y is not None:
             counts = torch.bincount(code.y[code.y >= 0], minlength=self.layout_.labels) + 1.0
             self.label_prior_: Tensor = counts / counts.sum()
@@ -158,7 +167,12 @@ class Model(BaseEstimator):
             raise Problem(f"n must be a whole number of at least 1, not {n!r}.")
         rng, wanted = self._fresh_rng(random_state), self._conditions(given)
         with torch.no_grad():
-            code = self._sample(int(n), rng, wanted)
+            try:
+                code = self._sample(int(n), rng, wanted)
+            except (MemoryError, RuntimeError) as e:
+                if isinstance(e, RuntimeError) and "allocate" not in str(e) and "out of memory" not in str(e):
+                    raise
+                raise Problem(f"{n} records do not fit into memory at once. Ask for fewer, several times.") from None
         return self.codec_.decode(code)
 
     @final
@@ -223,9 +237,9 @@ class Model(BaseEstimator):
         self, step: int, steps: int | None, seconds: float, *, stage: str = "fit", done: bool = False, note: str = "",
         **values: float,
     ) -> None:  # fmt: skip
-        """Tell watchers how the fit goes."""
+        """Tell watchers how the fit goes: in the first process, of several that learn together."""
         run: Run | None = getattr(self, "_run", None)
-        for watch in run.watch if run else ():
+        for watch in run.watch if run and ranks.is_first() else ():
             watch(Event(self, stage, step, steps, seconds, values, done, note))
 
     def _draw_labels(self, n: int, rng: torch.Generator, given: Given | None) -> Tensor | None:
@@ -245,11 +259,22 @@ class Model(BaseEstimator):
     @classmethod
     def settings(cls) -> dict[str, Setting]:
         """Return every constructor keyword with type, default and the sentence that documents it."""
-        return settings_of(cls)
+        return settings_of(cls)  # type: ignore[arg-type]  # classes are hashable
 
     def _check_params(self) -> None:
         for setting in type(self).settings().values():
             setting.check(getattr(self, setting.name), self.name())
+
+    def _check_memory(self, n: int) -> None:
+        """Refuse more records than fit into memory, unless the model learns from the disk."""
+        size = 8 * n * self.layout_.size
+        if not self.streams and not fits(size):
+            wanted = in_words(1.1 * size * FORMS).replace(" ", "")
+            most = max(1, allowance() // FORMS // (8 * self.layout_.size))
+            raise Problem(
+                f"{self.name()} holds all records in memory: {n:,} take {in_words(size)}, {most:,} would fit. "
+                f"Learn from a part (--rows {most}), or allow more memory (GENLEARN_MEMORY={wanted})."
+            )
 
     def _check_fitted(self) -> None:
         if not self.__sklearn_is_fitted__():
@@ -281,7 +306,10 @@ class Model(BaseEstimator):
             from .data import read
 
             data = read(data)
-        return as_records(data, y)
+        records = as_records(data, y)
+        if self.__sklearn_is_fitted__():
+            self._check_features(records)
+        return records
 
     def _conditions(self, given: Mapping[str, Any] | None) -> Given | None:
         if not given:
@@ -330,3 +358,24 @@ class Model(BaseEstimator):
         """Undo `_state`."""
         for key, value in {**values, **tensors}.items():
             setattr(self, key, value)
+
+    def _check_learned(self) -> None:
+        """Raise ValueError unless the learned state is one that `fit` could have left: a folder may come from anywhere.
+
+        A model file adds what its own tensors must satisfy, see `_expect`.
+        """
+        if type(self.seed_) is not int:
+            raise ValueError(f"seed_ is a {type(self.seed_).__name__}, no whole number")
+        if self.layout_.labels:
+            self._expect(label_prior_=(self.layout_.labels,))
+            if float(self.label_prior_.min()) < 0 or float(self.label_prior_.sum()) <= 0:
+                raise ValueError("label_prior_ holds no probabilities")
+
+    def _expect(self, **shapes: tuple[int, ...]) -> None:
+        """Raise ValueError unless learned tensors have these shapes and finite numbers."""
+        for name, shape in shapes.items():
+            found = getattr(self, name, None)
+            if not isinstance(found, Tensor) or found.shape != shape:
+                raise ValueError(f"{name} must have shape {shape}, not {tuple(getattr(found, 'shape', ()))}")
+            if not bool(torch.isfinite(found).all()):
+                raise ValueError(f"{name} holds numbers that are not finite")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 BAR = 26
 SHOWN_VALUES = 4
-PLAIN_EVERY = 5.0
+PLAIN_EVERY, PLAIN_PAUSE = 5.0, 60.0  # seconds between plain lines: at first, and after several of them
 _SMALL_PARTS = ("best",)
 
 
@@ -27,7 +27,8 @@ class Progress:
 
     Arguments:
         console: Where to show them; stderr by default.
-        every: Seconds between two plain lines of a model where there is no terminal.
+        every: Seconds before the first plain line of a model where there is no terminal; the pause doubles up to a minute.
+        live: Show one line that changes; by default where the console is a terminal that can move its cursor.
 
     Example:
         >>> import io
@@ -42,13 +43,14 @@ class Progress:
         'gmm      nats -44  converged after 41 passes  2.1 s\\n'
     """
 
-    def __init__(self, console: Console | None = None, *, every: float = PLAIN_EVERY) -> None:
+    def __init__(self, console: Console | None = None, *, every: float = PLAIN_EVERY, live: bool | None = None) -> None:
         from rich.console import Console
 
         self.console = console or Console(stderr=True, highlight=False)
         self.every = every
+        self.live = self.console.is_terminal and not self.console.is_dumb_terminal if live is None else live
         self._live: Any = None
-        self._printed = 0.0
+        self._printed = self._pause = 0.0
         self._running: object = None
 
     def __enter__(self) -> Self:
@@ -65,7 +67,7 @@ class Progress:
             self.close()
             self.console.print(self._line(event), soft_wrap=True)
             self._running = None
-        elif self.console.is_terminal:
+        elif self.live:
             self._show(event)
         else:
             self._log(event)
@@ -82,45 +84,48 @@ class Progress:
         if self._live is None:
             self._live = Live(console=self.console, refresh_per_second=8, transient=True)
             self._live.start()
-        line = self._line(event)
+        if event.note:  # what is worth a sentence stays on the screen
+            self.console.print(self._line(event, bar=False), soft_wrap=True)
+        line = self._line(event, bar=True)
         line.truncate(self.console.width, overflow="ellipsis")
         self._live.update(line)
 
     def _log(self, event: Event) -> None:
         now = time.monotonic()
         if event.model is not self._running:
-            self._running, self._printed = event.model, now
-        if now - self._printed >= self.every or event.note:
-            self._printed = now
+            self._running, self._printed, self._pause = event.model, now, self.every
+        due = now - self._printed >= self._pause
+        if due:
+            self._printed, self._pause = now, min(2 * self._pause, PLAIN_PAUSE)
+        if due or event.note:
             self.console.print(self._line(event), soft_wrap=True)
 
-    def _line(self, event: Event) -> Text:
-        """Return `vae      ██████░░░░  nats -41.2  kl 9.8  ETA 12 s`."""
+    def _line(self, event: Event, *, bar: bool = False) -> Text:
+        """Return `vae      train 250 of 1,000  nats -41.2  kl 9.8  5.0 s, ETA 15 s`, or with a bar in place of the step."""
         from rich.text import Text
 
         line = Text.assemble((f"{event.model.name():<8} ", "bold"))
-        share = 1.0 if event.done else event.step / event.steps if event.steps else None
+        share = event.step / event.steps if event.steps else None
         parts: list[Text] = []
-        if self.console.is_terminal and share is not None:
-            full = round(BAR * min(1.0, share))
-            parts.append(Text("█" * full, style="cyan") + Text("░" * (BAR - full), style="dim"))
+        if bar and share is not None:
+            whole = min(BAR, self.console.width // 3)
+            full = round(whole * min(1.0, share))
+            parts.append(Text("█" * full, style="cyan") + Text("░" * (whole - full), style="dim"))
         elif not event.done:
             of = f" of {event.steps:,}" if event.steps else ""
             parts.append(Text(f"{event.stage} {event.step:,}{of}"))
-        values = [f"{k} {_number(v)}" for k, v in event.values.items() if k not in _SMALL_PARTS][:SHOWN_VALUES]
-        parts += [Text(v) for v in values]
-        if event.note:
-            parts.append(Text(event.note))
-        if event.done:
-            parts.append(Text(duration(event.seconds), style="bold"))
-        elif share and event.seconds > 0:
-            parts.append(Text(f"ETA {duration(event.seconds * (1 - share) / share)}", style="bold"))
+        values = [f"{k} {number(v)}" for k, v in event.values.items() if k not in _SMALL_PARTS][:SHOWN_VALUES]
+        parts += [Text(text) for text in [*values, *([event.note] if event.note else [])]]
+        took = duration(event.seconds)
+        if share and not event.done and event.step < (event.steps or 0):
+            left = f"ETA {duration(event.seconds * (1 - share) / share)}"
+            parts.append(Text(left if bar else f"{took}, {left}", style="bold"))
         else:
-            parts.append(Text(duration(event.seconds)))
+            parts.append(Text(took, style="bold" if event.done else ""))
         return line.append_text(Text("  ").join(parts))
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
     """Return a number in at most four digits, without noise: -41.2, 9.82, 0.0031, 12,400."""
     if value != value or abs(value) == float("inf"):
         return str(value)

@@ -8,7 +8,6 @@ import pkgutil
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from .capabilities import Scores
 from .errors import Problem, did_you_mean
 
 if TYPE_CHECKING:
@@ -50,9 +49,12 @@ def models_with(capability: type) -> list[str]:
     """Return the names of the models that have a capability, with "(bound)" where a score is one.
 
     Example:
+        >>> from genlearn.capabilities import Scores
         >>> "gmm" in models_with(Scores), "vae (bound)" in models_with(Scores)
         (True, True)
     """
+    from .capabilities import Scores  # and torch with it, which the names of models can do without
+
     found = []
     for name in model_names():
         cls: Any = model_class(name)

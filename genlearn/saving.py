@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from . import ranks, store
 from .codecs import codec_for
 from .errors import Problem
@@ -14,6 +16,9 @@ from .registry import model_class, model_names
 
 if TYPE_CHECKING:
     from .model import Model
+
+
+DRAWS = 4  # that a loaded model makes on trial
 
 
 def names_state(attribute: str) -> bool:
@@ -40,9 +45,10 @@ def save_model(model: Model, path: Path) -> Path:
         )
     tensors, values = model._state()
     spec = {"model": name, "params": model.get_params(deep=False), "state": values}
-    if not ranks.is_first():  # of processes that train together, one writes
-        return path
-    return store.save(path, spec, model.codec_.modality, model.codec_.to_json(), tensors, _card(model))
+    with ranks.first_does(f"save {path}") as writes:
+        if writes:
+            store.save(path, spec, model.codec_.modality, model.codec_.to_json(), tensors, _card(model))
+    return path
 
 
 def load_model(path: Path) -> Model:
@@ -63,12 +69,15 @@ def load_model(path: Path) -> Model:
     try:
         model._check_params()
         model.codec_ = codec_for(modality).from_json(codec)
-        _check_state(model, [*tensors, *spec["state"]])
+        _check_names(model, [*tensors, *spec["state"]])
         model._set_state(tensors, spec["state"])
+        model._check_learned()
+        _try(model)
     except Problem as e:
         raise Problem(f"{path}: {e}") from e
-    except (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as e:
+    except Exception as e:  # what a folder from anywhere may bring about has no end
         cause = (str(e) or type(e).__name__).splitlines()[0]
+        cause = f"unknown or missing: {cause}" if isinstance(e, KeyError) else cause
         wrote = spec["versions"].get("genlearn", "another version")
         raise Problem(
             f"{path} does not fit together ({cause}). genlearn {wrote} wrote it: use that, or fit again."
@@ -76,12 +85,21 @@ def load_model(path: Path) -> Model:
     return model
 
 
-def _check_state(model: Model, keys: Iterable[str]) -> None:
-    """Raise `Problem` unless all keys name learned state: nothing else may be set by a folder."""
+def _check_names(model: Model, keys: Iterable[str]) -> None:
+    """Raise `Problem` unless the model takes what the codec gives, and all keys name learned state: no folder sets anything else."""
+    if untaken := sorted(f.kind for f in model.layout_.fields if f.kind not in model.takes):
+        raise Problem(f"{model.name()} takes no {untaken[0]} values. Restore the folder.")
     names = {key.partition(".")[0] for key in keys}
     strange = {n for n in names if not names_state(n) or n == "codec_" or hasattr(type(model), n)}
     if strange:
         raise Problem(f"{', '.join(sorted(strange))} cannot be learned state of {model.name()}. Restore the folder.")
+
+
+def _try(model: Model) -> None:
+    """Draw a few records, so that parts that do not go together are found here and not when the model is used."""
+    with torch.no_grad():
+        code = model._sample(DRAWS, torch.Generator().manual_seed(0), None)
+    model.codec_.decode(code).natural()
 
 
 def _card(model: Model) -> dict[str, Any]:

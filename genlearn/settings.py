@@ -8,13 +8,15 @@ import re
 import types
 import typing
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 
 import numpy as np
 
 from .errors import Problem, did_you_mean
 
-_NONE_WORDS = ("none", "auto", "")
+LONGEST = 1000  # characters of a text, entries of a list: what a configuration from anywhere may hold
+_NONE_WORDS = ("none", "auto")
 _TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 _WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "none"}
 _MANY = {int: "whole numbers", float: "numbers", str: "words"}
@@ -97,14 +99,18 @@ def _fits(value: Any, t: Any) -> bool:
             isinstance(value, type(c)) and value == c and truth == isinstance(c, bool) for c in typing.get_args(t)
         )
     if typing.get_origin(t) is tuple:
-        return isinstance(value, list | tuple) and all(_fits(v, typing.get_args(t)[0]) for v in value)
+        return (
+            isinstance(value, list | tuple)
+            and len(value) <= LONGEST
+            and all(_fits(v, typing.get_args(t)[0]) for v in value)
+        )
     if t is bool:
         return truth
     if t is int:
         return isinstance(value, int | np.integer) and not truth
     if t is float:
         return isinstance(value, int | float | np.integer | np.floating) and not truth and not np.isnan(value)
-    return isinstance(value, t)
+    return isinstance(value, t) and (t is not str or len(value) <= LONGEST)
 
 
 def _width(t: Any) -> int:
@@ -132,27 +138,26 @@ def _read(text: str, t: Any) -> Any:
 
 
 def _parts(text: str, item: Any) -> list[str]:
-    inner = text.removeprefix("(").removesuffix(")").removeprefix("[").removesuffix("]")
-    between = r"[,\s]+" if item is str else r"[,x\s]+"
-    return [part for part in re.split(between, inner) if part]
+    inner = text.removeprefix("(").removesuffix(")").removeprefix("[").removesuffix("]").removesuffix(",").strip()
+    between = r"\s*,\s*|\s+" if item is str else r"\s*[,x]\s*|\s+"
+    return re.split(between, inner) if inner else []
 
 
-def argument_docs(cls: type) -> dict[str, str]:
-    """Return the sentences of the `Arguments:` sections of a dataclass and its bases, by argument."""
+def argument_docs(docstring: str) -> dict[str, str]:
+    """Return the sentences of a docstring's `Arguments:` section by argument."""
+    section = re.search(r"^Arguments:\n((?:[ ]+.*\n?)*)", inspect.cleandoc(docstring), re.M)
+    block = inspect.cleandoc("\n" + section[1]) if section else ""
+    entries = re.findall(r"^(\w+): (.*(?:\n[ ]+.*)*)", block, re.M)  # what is indented goes on with its argument
+    return {name: " ".join(text.split()) for name, text in entries}
+
+
+@cache
+def settings_of(cls: type) -> dict[str, Setting]:
+    """Return the settings of a dataclass of keywords, in the order of its constructor."""
+    hints = typing.get_type_hints(cls)
     docs: dict[str, str] = {}
     for base in reversed(cls.__mro__):
         if "__dataclass_fields__" in vars(base):
-            section = re.search(r"^Arguments:\n((?:[ ]+.*\n?)*)", inspect.cleandoc(base.__doc__ or ""), re.M)
-            block = inspect.cleandoc("\n" + section[1]) if section else ""
-            entries = re.findall(
-                r"^(\w+): (.*(?:\n[ ]+.*)*)", block, re.M
-            )  # what is indented goes on with its argument
-            docs |= {name: " ".join(text.split()) for name, text in entries}
-    return docs
-
-
-def settings_of(cls: type) -> dict[str, Setting]:
-    """Return the settings of a dataclass of keywords, in the order of its constructor."""
-    hints, docs = typing.get_type_hints(cls), argument_docs(cls)
+            docs |= argument_docs(base.__doc__ or "")
     fields = [f for f in dataclasses.fields(cls) if f.init]
     return {f.name: Setting(f.name, hints[f.name], f.default, docs.get(f.name, "")) for f in fields}

@@ -18,8 +18,8 @@ PACKAGE = Path(genlearn.__file__).parent
 # Room -> floor. A new file or folder at the top of the package must be given its floor here, and in docs/architecture.md.
 FLOORS = {
     "errors": 0, "layout": 0, "heads": 0, "groups": 0, "ranks": 0,
-    "settings": 1, "store": 1, "data": 1, "codecs": 1, "nn": 1,
-    "model": 2, "capabilities": 2, "events": 2, "registry": 2, "saving": 2, "training": 2,
+    "settings": 1, "store": 1, "lock": 1, "data": 1, "codecs": 1, "nn": 1,
+    "model": 2, "estimator": 2, "capabilities": 2, "events": 2, "registry": 2, "saving": 2, "training": 2,
     "engine": 3, "testing": 3,
     "models": 4, "metrics": 4,
     "compare": 5, "report": 5,
@@ -30,12 +30,15 @@ FLOORS = {
 DOORS = {
     ("layout", "groups"): "a layout treats all columns of a kind together",
     ("layout", "heads"): "a layout hands out its observation distribution",
+    ("ranks", "errors"): "a process that is lost ends the others in one line",
     ("codecs", "data"): "a codec reads records and uses the type inference of columns",
     ("data", "store"): "downloads are written aside and renamed, as models are",
     ("model", "capabilities"): "what a model lacks is answered by naming models that have it",
+    ("model", "estimator"): "models are estimators in scikit-learn's sense",
     ("model", "events"): "a fit tells its watchers how it goes",
     ("model", "registry"): "the answer to a missing capability names other models",
     ("model", "saving"): "save and load are methods of every model",
+    ("model", "training"): "processes that learn together make sure that they were given the same",
     ("registry", "capabilities"): "models are listed by capability",
     ("registry", "model"): "models are what inherits Model",
     ("saving", "registry"): "a folder names its model",

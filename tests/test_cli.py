@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 
@@ -14,7 +15,7 @@ from genlearn.model import model_class, model_names
 
 VERBS = (
     *("demo", "fit", "sample", "score", "encode", "decode", "reconstruct", "interpolate", "traverse", "impute"),
-    *("evaluate", "compare", "report", "models", "datasets", "show"),
+    *("evaluate", "compare", "report", "models", "datasets", "show", "completion"),
 )
 NO_FLAG = 'fit vae has no flag --latnt. Did you mean "--latent"? `genlearn fit vae --help` lists all.'
 
@@ -48,8 +49,11 @@ def test_help_lists_every_verb(capsys):
     assert all(verb in out for verb in VERBS)
 
 
-def test_no_words_at_all_show_the_help(capsys):
-    assert ask(capsys)[:2] == ask(capsys, "--help")[:2]
+def test_no_words_at_all_show_the_first_steps(capsys):
+    code, out, err = ask(capsys)
+    assert (code, err) == (0, "")
+    assert "$ genlearn demo" in out
+    assert "`genlearn --help` lists all verbs." in out
 
 
 def test_version(capsys):
@@ -85,10 +89,10 @@ def test_no_setting_hides_a_shared_flag(name):
         (("fit", "vae", "x", "--latent", "wide"), "vae: latent must be a whole number, not 'wide'."),
         (("fit",), "fit needs a model and a source: genlearn fit MODEL SOURCE. `genlearn models` lists the models."),
         (("sample",), "sample: missing argument 'RUN'. `genlearn sample --help` shows how."),
-        (("sample", "runs", "-n", "many"), "valid integer"),
+        (("sample", "runs", "-n", "many"), "-n must be a whole number"),
         (("score", "nowhere"), "nowhere does not exist. Give a folder that `genlearn fit` wrote."),
         (("report", "nowhere"), "nowhere is no folder."),
-        (("fit", "--resume", "nowhere"), "nowhere holds no run to go on with (run.json is missing)."),
+        (("fit", "--resume", "nowhere"), "nowhere does not exist. Give a folder that `genlearn fit` wrote."),
         (("compare", "no-such-file.csv"), "no-such-file.csv"),
     ],
 )  # fmt: skip
@@ -120,14 +124,14 @@ def test_the_unexpected_is_one_line_and_exit_1(capsys, monkeypatch):
         main(["models"])
 
 
-def test_ctrl_c_is_130(capsys, monkeypatch):
-    def stop(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("genlearn.model.model_names", stop)
+@pytest.mark.parametrize("number, expected", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_ctrl_c_is_130_and_sigterm_143(number, expected, capsys, monkeypatch):
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr("genlearn.model.model_names", lambda: signal.raise_signal(number))
     code, _, err = ask(capsys, "models")
-    assert code == 130
-    assert "interrupted" in err
+    assert code == expected
+    assert one_line(err) == "interrupted"
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_models_as_json(capsys):

@@ -14,7 +14,7 @@ VAE = SimpleNamespace(name=lambda: "vae")
 
 def told(events, **console):
     out = io.StringIO()
-    with Progress(Console(file=out, width=100, **console), every=0.0) as watch:
+    with Progress(Console(file=out, **{"width": 100, **console}), every=0.0) as watch:
         for event in events:
             watch(event)
     return out.getvalue()
@@ -22,7 +22,7 @@ def told(events, **console):
 
 def test_plain_lines_hold_step_values_and_time_left():
     line = told([Event(VAE, "train", 250, 1000, 5.0, {"nats": -41.23, "kl": 9.81, "best": -40.0})])
-    assert line == "vae      train 250 of 1,000  nats -41.2  kl 9.81  ETA 15 s\n"
+    assert line == "vae      train 250 of 1,000  nats -41.2  kl 9.81  5.0 s, ETA 15 s\n"
 
 
 def test_the_last_line_says_how_it_ended():
@@ -36,7 +36,7 @@ def test_plain_lines_are_rare_unless_there_is_something_to_say():
     for step in range(50):
         watch(Event(VAE, "train", step, 50, step / 10, {}))
     watch(Event(VAE, "resume", 50, 50, 5.0, {}, note="resumed at step 50"))
-    assert out.getvalue() == "vae      resume 50 of 50  resumed at step 50  ETA 0.0 s\n"
+    assert out.getvalue() == "vae      resume 50 of 50  resumed at step 50  5.0 s\n"
 
 
 def test_a_terminal_gets_a_bar_and_no_colour_is_obeyed(monkeypatch):
@@ -47,6 +47,9 @@ def test_a_terminal_gets_a_bar_and_no_colour_is_obeyed(monkeypatch):
     shown = told(events, force_terminal=True)
     assert "█" * 13 + "░" * 13 in "".join(c for c in shown if c in "█░")
     assert "\x1b[36m" in shown or "\x1b[2;36m" in shown or ";36m" in shown
+    narrow = told(events[:1], force_terminal=True, width=40)
+    assert "█" * 6 + "░" * 7 in "".join(c for c in narrow if c in "█░")
+    assert "nats -41.2" in narrow
     monkeypatch.setenv("NO_COLOR", "1")
     assert "36m" not in told(events, force_terminal=True)
 

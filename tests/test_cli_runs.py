@@ -76,12 +76,18 @@ def ask(capsys, place, monkeypatch):
 def test_fit_leaves_a_run_that_says_how_it_came(ask, place):
     facts = json.loads((place / "vae/run.json").read_text())
     assert facts["model"] == "vae"
-    assert facts["settings"] == {"steps": int(STEPS), "latent": 3, "hidden": [16]}
-    assert (facts["seed"], facts["finished"]) == (5, True)
+    model = genlearn.load(place / "vae")
+    assert facts["settings"].keys() == model.get_params().keys() - {"random_state"}
+    assert [facts["settings"][k] for k in ("steps", "latent", "hidden", "beta")] == [int(STEPS), 3, [16], 1.0]
+    assert (facts["seed"], facts["state"], facts["message"], facts["steps"]) == (5, "finished", None, int(STEPS))
+    assert facts["started"] <= facts["ended"]
+    assert facts["values"]["nats"] < 0
+    assert {"torch", "numpy", "scipy"} <= facts["versions"].keys()
+    assert facts["machine"].keys() == {"platform", "threads", "processes"}
     assert facts["data"]["split"] == genlearn.read("digits").split_id
     assert facts["command"].startswith("genlearn fit vae digits --steps")
     assert {p.name for p in (place / "vae").glob("*")} >= {"config.json", "samples.png", "history.jsonl"}
-    assert genlearn.load(place / "vae").get_params()["latent"] == 3
+    assert model.get_params()["latent"] == 3
 
 
 def test_fit_speaks_on_stderr_and_answers_on_stdout(ask, tmp_path):
@@ -91,7 +97,7 @@ def test_fit_speaks_on_stderr_and_answers_on_stdout(ask, tmp_path):
     assert json.loads(out)["run"] == str(tmp_path / "m")
     assert "plan: marginals · seed 1" in err
     assert "150 rows, 4 columns" in err
-    assert ask(*words, "--quiet")[2] == ""
+    assert ask(*words, "--force", "--quiet")[2] == ""
 
 
 def test_fit_twice_keeps_the_first_run(ask, tmp_path, monkeypatch, place):
@@ -151,7 +157,8 @@ def test_ctrl_c_keeps_the_best_and_resume_gives_the_same_bytes(ask, place, tmp_p
     assert (code, stdout) == (130, "")
     assert f"genlearn fit --resume {out}" in err
     assert genlearn.load(out).draw(2, random_state=0).x.shape == (2, 8, 8, 1)
-    assert not json.loads((out / "run.json").read_text())["finished"]
+    facts = json.loads((out / "run.json").read_text())
+    assert (facts["state"], facts["message"]) == ("interrupted", "stopped after 20 of 40 steps")
 
     assert ask("fit", "--resume", str(out), "--latent", "4")[0] == 2
     assert "was begun with vae" in ask("fit", "gan", "digits", "--resume", str(out))[2]
@@ -161,9 +168,11 @@ def test_ctrl_c_keeps_the_best_and_resume_gives_the_same_bytes(ask, place, tmp_p
     assert ask("fit", "vae", "digits", "--resume", str(out), "--quiet")[0] == 0
     assert (out / "weights.safetensors").read_bytes() == (place / "vae/weights.safetensors").read_bytes()
     before = (out / "weights.safetensors").stat().st_mtime_ns
+    (out / ".lock").touch()  # of a process that was killed at its very end
     code, _, err = ask("fit", "--resume", str(out))
     assert code == 0
     assert "nothing is left to do" in err
+    assert not (out / ".lock").exists()
     assert (out / "weights.safetensors").stat().st_mtime_ns == before
 
 
@@ -236,7 +245,7 @@ def test_conditions(ask):
         (("score", "gmm", "--samples", "5"), "--samples does not apply"),
         (("score", "vae", "--samples", "0"), "--samples must be at least 1"),
         (("score", "gmm", "holes.tsv"), "holes.tsv does not exist."),
-        (("impute", "vae"), "--mask is needed for images"),
+        (("impute", "vae"), "images need a mask. Give --mask"),
         (("impute", "vae", "--mask", "nowhere.png"), "mask nowhere.png does not exist"),
         (("impute", "vae", "people.csv", "three.csv", "--mask", "left"), "several sources work for image files only"),
         (("impute", "gmm", "--mask", "wages"), '--mask names no column "wages"'),
@@ -249,7 +258,7 @@ def test_conditions(ask):
         (("decode", "vae", "none.npy"), "none.npy does not exist"),
         (("decode", "vae", "people.csv"), "holds no matrix of numbers"),
         (("encode", "vae", "--out", "z.txt"), "latent vectors cannot be written to z.txt"),
-        (("show", "."), "holds several models. Name one of them"),
+        (("score", "."), "holds several models. Name one of them"),
         (("show", "gmmm"), 'gmmm does not exist. Did you mean "gmm"?'),
         (("reconstruct", "vae", "-n", "0"), "-n must be at least 1"),
     ],
@@ -469,7 +478,9 @@ def test_compare_show_and_report(ask, tmp_path):
     assert again[0] == 0
     assert again[2] == ""
     assert {m["name"] for m in json.loads(again[1])["models"]} == {"gmm"}
-    assert "holds several models" in ask("show", str(tmp_path / "c"))[2]
+    listed = json.loads(ask("show", str(tmp_path / "c"), "--json")[1])
+    assert {e["name"] for e in listed["runs"]} == {"gmm", "kde", "marginals", "copycat"}
+    assert listed["comparison"]["state"] == "finished"
     shown = json.loads(ask("show", str(tmp_path / "c/gmm"), "--json")[1])
     assert shown["data"]["name"] == "people"
     assert "settings" in ask("show", str(tmp_path / "c/gmm"))[1]

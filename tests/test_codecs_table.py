@@ -15,8 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 
+from genlearn import store
 from genlearn.codecs import EVERY_KIND
 from genlearn.codecs.choose import find_atoms, find_lattice
+from genlearn.codecs.numbers import check_dtype
 from genlearn.codecs.table import TableCodec
 from genlearn.data.records import Records, as_records
 from genlearn.errors import Problem
@@ -236,8 +238,33 @@ def test_ugly_tables_come_back(frame: pd.DataFrame, takes: frozenset[str], seed:
 )
 def test_dtypes_come_back(values: pd.Series) -> None:
     frame = pd.DataFrame({"v": values, "w": np.arange(50) % 7})
-    codec = fitted(frame)
+    codec = TableCodec.from_json(json.loads(store.json_bytes(fitted(frame).to_json())))
     pd.testing.assert_frame_equal(codec.decode(codec.encode(table(frame))).x, frame)
+
+
+def test_texts_with_the_offsets_of_summer_and_winter_are_moments_of_one_zone() -> None:
+    moments = pd.date_range("2024-03-20", periods=50, freq="9h", tz="Europe/Zurich")
+    frame = pd.DataFrame({"v": moments, "w": np.arange(50) % 7})
+    codec = fitted(frame)
+    texts = frame.assign(v=[str(moment) for moment in moments])
+    assert len({text[-6:] for text in texts["v"]}) == 2
+    np.testing.assert_array_equal(codec.encode(table(texts)).x, codec.encode(table(frame)).x)
+
+
+@pytest.mark.parametrize(
+    "kind", ["interval[datetime64[ns, UTC], right]", "decimal128(10, 2)[pyarrow]", "Sparse[float64, nan]", "geometry"]
+)
+def test_types_that_columns_have_are_known(kind: str) -> None:
+    check_dtype(kind)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["datetime64[ns, dateutil//etc/passwd]", "interval[datetime64[ns, dateutil//etc/passwd], right]", "<U9", "i8,i8"],
+)
+def test_types_that_open_files_or_fill_the_memory_are_refused(kind: str) -> None:
+    with pytest.raises(ValueError, match="is no type of a column"):
+        check_dtype(kind)
 
 
 def test_samples_look_like_the_training_table() -> None:
@@ -486,7 +513,7 @@ def test_given() -> None:
     [
         ({"chrun": "yes"}, 'no column named "chrun". Did you mean "churn"'),
         ({"churn": "YES"}, 'has no value "YES". Did you mean "yes"\\? Values: no, yes'),
-        ({"age": "young"}, "takes a number or a range"),
+        ({"age": "young"}, "a number or a range"),
         ({"age": 200}, "18..90"),
         ({"age": "40:30"}, "is empty"),
         ({"length": 0.3012}, "steps of 0.005"),

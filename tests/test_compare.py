@@ -18,6 +18,7 @@ from genlearn.compare import compare, plan
 from genlearn.data.records import Dataset, Records
 from genlearn.errors import Problem
 from genlearn.metrics import Copies, Judgement, Result
+from genlearn.metrics.schema import Schema
 from genlearn.model import model_class, model_names
 from genlearn.report.board import Board
 
@@ -125,14 +126,14 @@ class QuickYardstick:
     """Stands in for the yardstick where only the order of events matters: the AUC is the distance of means."""
 
     def __init__(self, data: Dataset, *, seed: int = 0) -> None:
-        self.data, self.n = data, 50
+        self.data, self.n, self.schema = data, 50, Schema.of(data.train)
 
     def judge(self, fake: Records, *, model: Any = None, full: bool = True) -> Judgement:
         gap = abs(float(fake.x["a"].mean() - self.data.test.x["a"].mean()))
         auc = min(1.0, 0.5 + gap)
         blocks = auc + np.linspace(-0.001, 0.001, 20)
         metrics = {"auc": Result(auc, auc - 0.01, auc + 0.01, 50, "", blocks)}
-        copies = Copies(False, 0.5, 0.5, 0.5, 0, 0, 0.1, 50, 50, ((0, 1, 0.25),))
+        copies = Copies(False, 0.5, 0.5, 0.5, 0.5, 0, 0, 0.1, 50, 50, ((0, 1, 0.25),))
         return Judgement(metrics, copies, None, ("quick",), 50)
 
     def real(self) -> Judgement:
@@ -310,7 +311,7 @@ def test_plan_without_names_takes_every_model(data: Dataset) -> None:
     ("arguments", "message"),
     [
         ({"models": ["vea"]}, 'Did you mean "vae"'),
-        ({"models": ["vae"], "budget": "5m", "steps": 10}, "not both"),
+        ({"models": ["vae"], "budget": "5m", "steps": 10}, "exclude each other"),
         ({"models": ["vae"], "seeds": 0}, "seeds"),
         ({"models": ["vae"], "budget": "soon"}, "no duration"),
     ],

@@ -301,7 +301,7 @@ def test_two_levels_are_declared():
         (np.full((2, 3, 3), np.nan), "NaN"),
         (np.full((2, 3, 3), -300.5), "from -300.5"),
         (np.zeros((2, 5, 5, 7)), "shape"),
-        (np.zeros((2, 3, 3, 3, 3)), "cannot tell"),
+        (np.zeros((2, 3, 3, 3, 3)), "5 axes"),
         (np.array(["a"]), "Give numbers"),
     ],
 )
@@ -341,7 +341,7 @@ def test_npz_faults_are_one_line():
     with pytest.raises(Problem, match="may run code"):
         read("o.npy")
     Path("b.npz").write_bytes(b"PK\x03\x04xx")
-    with pytest.raises(Problem, match="cannot be read"):
+    with pytest.raises(Problem, match="is damaged"):
         read("b.npz")
 
 

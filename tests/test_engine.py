@@ -373,7 +373,7 @@ def test_targets_of_another_form_are_refused_at_once(until):
 
 def test_targets_that_nobody_validates_are_refused_before_training():
     model = Judged(until="kid=0.1").judged_by(lambda step: 0.0)
-    with pytest.raises(Problem, match=r"validates by nats=NUMBER"):
+    with pytest.raises(Problem, match=r"Use nats=NUMBER"):
         model.fit(X, valid=X)
     assert not hasattr(model, "net_")
     for settings in ({"until": "nats=1"}, {"patience": 2}):
@@ -547,11 +547,11 @@ def test_batches_larger_than_the_data(n):
 
 def test_every_epoch_is_another_shuffle_of_all_records():
     code = Code(torch.arange(10.0)[:, None], torch.arange(10))
-    hand = feed.Feed(code, seed=3, batch=5, device=torch.device("cpu"))
+    hand = feed.Feed(code, seed=3, size=5, device=torch.device("cpu"))
     epochs = [torch.cat([hand.next()[0][:, 0] for _ in range(2)]) for _ in range(3)]
     assert all(sorted(e.tolist()) == list(range(10)) for e in epochs)
     assert not torch.equal(epochs[0], epochs[1])
-    again = feed.Feed(code, seed=3, batch=5, device=torch.device("cpu"))
+    again = feed.Feed(code, seed=3, size=5, device=torch.device("cpu"))
     again.position = 3
     x, y = again.next()
     assert torch.equal(x[:, 0], epochs[1][5:])

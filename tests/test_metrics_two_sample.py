@@ -127,8 +127,19 @@ def test_kid_agrees_with_torchmetrics_and_scikit_learn():
 def test_kid_leaves_blocks_out_exactly():
     x, y = normal(45, 3, 1), normal(53, 3, 2)
     result = kid(x, y)
-    keep_x, keep_y = np.arange(45) % 20 != 7, np.arange(53) % 20 != 7
-    assert result.blocks[7] == pytest.approx(kid(x[keep_x], y[keep_y]).value, abs=1e-5)
+    exact = np.array([kid(x[np.arange(45) % 20 != k], y[np.arange(53) % 20 != k]).value for k in range(20)])
+    # The spread is narrowed, by one factor for all blocks: pairs of records are at most half of it, and a third of that is taken out.
+    factor = (result.blocks - result.blocks.mean()) / (exact - exact.mean())
+    assert result.blocks.mean() == pytest.approx(exact.mean(), abs=1e-5)
+    assert factor == pytest.approx(np.full(20, factor[0]), rel=1e-3)
+    assert math.sqrt(5 / 6) - 1e-3 <= factor[0] <= 1
+
+
+def test_kid_of_distant_samples_keeps_the_jackknife_as_it_is():
+    """Far apart, what records add alone is nearly all there is: pairs' own share vanishes."""
+    x, y = normal(200, 3, 1), normal(200, 3, 2, loc=4)
+    exact = np.array([kid(x[np.arange(200) % 20 != k], y[np.arange(200) % 20 != k]).value for k in range(20)])
+    assert np.std(kid(x, y).blocks) == pytest.approx(np.std(exact), rel=0.05)
 
 
 def test_kid_is_unbiased_at_small_n():
@@ -191,11 +202,12 @@ def test_neighbours_are_exact_and_chunks_do_not_matter(monkeypatch):
     x, y = normal(50, 7, 1), normal(333, 7, 2)
     brute = np.linalg.norm(x[:, None].astype(np.float32) - y[None].astype(np.float32), axis=2)
     assert squared_distances(x, y) == pytest.approx(brute**2, rel=1e-4, abs=1e-4)
-    index, distance = nearest(x, y)
+    index, distance, ratio = nearest(x, y)
     monkeypatch.setattr("genlearn.metrics.neighbours.CHUNK", 500)
-    again, small = nearest(x, y)
+    again, small, _ = nearest(x, y)
     assert index.tolist() == again.tolist() == brute.argmin(1).tolist()
     assert distance == pytest.approx(brute.min(1), rel=1e-5)
+    assert ratio == pytest.approx(brute.min(1) / np.sort(brute, 1)[:, 1], rel=1e-5)
     assert small.tolist() == distance.tolist()
     # Far from the origin rounding is large, but a copy's distance is still 0 and not a rounding error.
     assert nearest(y[:5] + 1000, y + 1000)[1].tolist() == [0.0] * 5

@@ -15,7 +15,8 @@ from sklearn.pipeline import make_pipeline
 from torch import Tensor
 
 from genlearn.data.records import Dataset, Records
-from genlearn.errors import Interrupted, MissingCapability, NotFitted, Problem, RunFailed
+from genlearn.errors import Interrupted, MissingCapability, Problem, RunFailed
+from genlearn.estimator import NotFitted
 from genlearn.layout import Code
 from genlearn.model import Conditional, Event, Model, Scores
 from genlearn.models import GMM, Copycat

@@ -21,6 +21,7 @@ from genlearn.data.records import Dataset, Records, as_records
 from genlearn.errors import Problem
 from genlearn.metrics import METRICS, Result
 from genlearn.metrics.intervals import jackknife
+from genlearn.metrics.schema import Schema
 from genlearn.model import Event
 from genlearn.report import drawings, write
 from genlearn.report.album import Album
@@ -309,9 +310,9 @@ def test_sketch_shares_sum_to_one_in_common_bins() -> None:
     )
     frame.loc[:49, "number"] = np.nan
     part = as_records(frame)
-    data = Dataset("d", part, part, part)
-    other = sketch(data, as_records(frame.assign(number=frame["number"] + 100, kind="z").iloc[:100]))
-    mine = sketch(data, part)
+    schema = Schema.of(part)
+    other = sketch(schema, frame, frame.assign(number=frame["number"] + 100, kind="z").iloc[:100])
+    mine = sketch(schema, frame, frame)
     for name, column in {**mine, **{f"other {k}": v for k, v in other.items()}}.items():
         assert sum(column["share"]) == pytest.approx(1, abs=1e-4), name
     assert mine["number"]["missing"] == 0.25
@@ -410,7 +411,10 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Board:
 
 def test_image_report_shows_every_part(images: Board) -> None:
     page, words = checked(images.report())
-    titles = "Leaderboard|Samples|Nearest training records|Reconstructions|Samples by label|Training|All numbers|Cost|Reproduce"
+    titles = (
+        "Leaderboard|Samples|Nearest training records|Reconstructions|Samples by label|Latent space|Training|All numbers|Cost|"
+        "Reproduce"
+    )
     for title in titles.split("|"):
         assert title in words, title
     assert images.decision.headline[1:] in words
@@ -421,7 +425,10 @@ def test_image_report_shows_every_part(images: Board) -> None:
 
 def test_table_report_shows_every_part(table: Board) -> None:
     page, words = checked(table.report())
-    titles = "Leaderboard|Columns|How columns go together|Samples|Nearest training rows|Reconstructions|From one row to another"
+    titles = (
+        "Leaderboard|Columns|Pairs of columns|All pairs|Samples|Nearest training rows|Reconstructions|From one row to another|"
+        "Latent space"
+    )
     for title in titles.split("|"):
         assert title in words, title
     assert page.images == 0

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -36,7 +37,7 @@ def folder(fitted: tuple[GMM, GMM], tmp_path: Path) -> Path:
 
 # -- round trips -----------------------------------------------------------------------------------------------------
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(codec="utf-8")),
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
     max_leaves=8,
 )
@@ -55,15 +56,14 @@ def test_numpy_and_paths_become_plain_values() -> None:
     assert store.to_jsonable(value) == {"1": 0.5, "a": [0, 1], "t": [3, "x/y"], "inf": {"$float": "-inf"}}
 
 
-def test_tensors_of_every_kind_come_back(tmp_path: Path) -> None:
+def test_tensors_of_every_kind_come_back() -> None:
     shared = torch.arange(6.0).view(2, 3)
     tensors = {
         "double": torch.rand(3, 2, dtype=torch.float64), "bytes": torch.arange(4, dtype=torch.uint8), "empty": torch.empty(0, 3),
         "scalar": torch.tensor(7), "flags": torch.tensor([True, False]), "turned": shared.T, "same": shared, "part": shared[:, 1],
         "image": torch.rand(1, 3, 4, 4).to(memory_format=torch.channels_last), "parameter": torch.nn.Parameter(torch.ones(2)),
     }  # fmt: skip
-    store.write_tensors(tmp_path / "t.safetensors", tensors)
-    back = store.read_tensors(tmp_path / "t.safetensors")
+    back = safetensors.torch.load(store.tensor_bytes(tensors))
     assert back.keys() == tensors.keys()
     for name, tensor in tensors.items():
         assert torch.equal(back[name], tensor), name

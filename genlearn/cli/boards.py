@@ -6,15 +6,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from typer import Argument, Exit, Option
+from typer import Argument, Option
 
-from ..errors import Problem
-from .console import answer, complain, dry_run, first_process, note, stdout, table, watchers, words
+from ..errors import Interrupted, Problem, RunFailed
+from ..lock import alone_in, on_first
+from . import candidates
+from .console import answer, draw, dry_run, first_process, note, say, table, watchers, words
 from .flags import Reading, Seed, Shared, training_flag
-from .runs import OpenRun, facts_of, open_run, read, versions, with_samples, write_facts
+from .journal import RUN_FILE, clear, facts_of_run, free_folder, read_facts, recorded, what_lies_in
+from .runs import OpenRun, open_run, read, with_samples
 from .use import RunArgument, SourceArgument, Split
 
 if TYPE_CHECKING:
+    from ..compare import Plan
     from ..data.records import Dataset
     from ..report.board import Board
     from ..report.rows import Row
@@ -22,24 +26,43 @@ if TYPE_CHECKING:
 DEMO_DATA, DEMO_MODELS, DEMO_BUDGET = "digits", ("gmm", "vae", "gan", "vaegan"), "20s"
 
 Budget = Annotated[str | None, training_flag("--budget", metavar="5m", help="Time per model and seed.")]
-Steps = Annotated[int | None, training_flag("--steps", help="Training steps per model and seed, instead of a budget.")]
+Steps = Annotated[
+    int | None, training_flag("--steps", metavar="INT", help="Training steps per model and seed, instead of a budget.")
+]
 Seeds = Annotated[int, training_flag("--seeds", metavar="N", help="Fits per model.")]
 Device = Annotated[str | None, training_flag("--device", metavar="cpu|cuda", help="Where to train.")]
+Fresh = Annotated[bool, training_flag("--fresh", help="Begin anew: replace what lies in --out.")]
 
 
 def compare(
-    source: Annotated[str, Argument(metavar="SOURCE", help="A folder, zip, file or the name of a data set.")],
-    models: Annotated[str | None, Option("--models", metavar="A,B", help="Names of models; all by default.")] = None,
+    source: Annotated[
+        str,
+        Argument(
+            metavar="SOURCE", help="A folder, zip, file or the name of a data set.", autocompletion=candidates.sources
+        ),
+    ],
+    models: Annotated[
+        str | None,
+        Option(
+            "--models", metavar="A,B", help="Names of models; all by default.", autocompletion=candidates.several_models
+        ),
+    ] = None,
     seeds: Seeds = 1,
     budget: Budget = None,
     steps: Steps = None,
     device: Device = None,
-    fresh: Annotated[bool, training_flag("--fresh", help="Do not take finished rows from --out.")] = False,
+    fresh: Fresh = False,
     seed: Seed = None,
     reading: Reading = None,  # type: ignore[assignment]
     shared: Shared = None,  # type: ignore[assignment]
 ) -> None:
-    """Fit several models and say which one to keep, with reasons; goes on where it was stopped."""
+    """Fit several models and say which one to keep, with reasons; goes on where it was stopped.
+
+    Examples:
+        $ genlearn compare wine --models gmm,kde
+        $ genlearn compare customers.csv --target churn --budget 5m
+        $ genlearn compare photos/ --models vae,gan --seeds 3 --out runs/photos
+    """
     names = [m.strip() for m in models.split(",") if m.strip()] if models is not None else None
     options = {"budget": budget, "steps": steps, "device": device, "seeds": seeds, "random_state": seed or 0}
     _compare(source, names, options, reading.options(), shared, resume=not fresh)
@@ -48,12 +71,18 @@ def compare(
 def demo(
     budget: Budget = DEMO_BUDGET,
     seeds: Seeds = 1,
+    fresh: Fresh = False,
     seed: Seed = None,
     shared: Shared = None,  # type: ignore[assignment]
 ) -> None:
-    """Compare four models on 1,797 embedded images of handwritten digits: about a minute, no download."""
+    """Compare four models on 1,797 embedded images of handwritten digits: about a minute, no download.
+
+    Examples:
+        $ genlearn demo
+        $ genlearn demo --budget 5s --out runs/quick
+    """
     options = {"budget": budget, "seeds": seeds, "random_state": seed or 0}
-    _compare(DEMO_DATA, list(DEMO_MODELS), options, {}, shared, resume=True)
+    _compare(DEMO_DATA, list(DEMO_MODELS), options, {}, shared, resume=not fresh)
 
 
 def _compare(
@@ -66,32 +95,60 @@ def _compare(
     resume: bool,
 ) -> None:
     from .. import __version__
-    from ..compare import compare as run_comparison
     from ..compare import plan
 
     data = read(source, reading)
     wanted = plan(data, names, **options)
-    out = Path(shared.out or Path("runs") / data.name)
+    out = Path(shared.out) if shared.out else _home(data)
     lines = [f"genlearn {__version__} · {data.summary or data.name}", *(f"  {n}" for n in data.notes), str(wanted)]
     lines += [f"  {entry['name']} is left out: {entry['reason']}" for entry in wanted.skipped]
     if dry_run(shared, "compare", {"source": source, **options, "reading": reading, "out": str(out)}, lines):
         return
-    note(*lines)
-    if first_process():
-        facts = {"command": words(), "data": facts_of(data, source, reading), "versions": versions()}
-        write_facts(out, {**facts, "settings": options})
+    facts = {"comparison": [entry.name for entry in wanted.entries], "settings": options}
+    facts |= facts_of_run(data, source, reading)
+    with alone_in(out, words()):
+        on_first(lambda: _make_room(out, data, fresh=not resume))
+        note(*lines)
+        with recorded(out, facts):
+            board = _board(wanted, out, resume)
+            _show(board, out, shared)
+            if board.interrupted:
+                code = getattr(board.interrupted, "exit_code", 130)
+                raise Interrupted(
+                    f"interrupted; finished rows are kept. The same command goes on: {words()}", exit_code=code
+                )
+            if board.rows and all(row.error for row in board.rows):
+                raise RunFailed("no model could be fitted; the remarks above say why. Mend the cause and run it again.")
+
+
+def _board(wanted: Plan, out: Path, resume: bool) -> Board:
+    from ..compare import compare as run_comparison
+
     progress = watchers()
     try:
-        board = run_comparison(wanted, out=out, resume=resume, watch=[progress] if progress else [])
+        return run_comparison(wanted, out=out, resume=resume, watch=[progress] if progress else [])
     finally:
         if progress:
             progress.close()
-    _show(board, out, shared)
-    if board.interrupted:
-        complain(f"interrupted; finished rows are kept. The same command goes on: {words()}")
-        raise Exit(130)
-    if board.rows and all(row.error for row in board.rows):
-        raise Exit(1)
+
+
+def _make_room(out: Path, data: Dataset, *, fresh: bool) -> None:
+    """Go on in the folder of a comparison of the same data; do not mix it with anything else."""
+    if fresh:
+        clear(out)
+    elif (found := what_lies_in(out)) and not _compares(out, data):
+        raise Problem(f"{out} holds {found}, of other data. Choose another --out, or give --fresh to replace it.")
+
+
+def _compares(out: Path, data: Dataset) -> bool:
+    """Return whether a folder holds a comparison of the same data."""
+    facts = read_facts(out) if (out / RUN_FILE).is_file() else {}
+    return "comparison" in facts and facts.get("data", {}).get("split") == data.split_id
+
+
+def _home(data: Dataset) -> Path:
+    """Return the folder of this data's comparison, by its name, with a number after it where something else lies."""
+    return free_folder(Path("runs") / data.name, lambda folder: not what_lies_in(folder) or _compares(folder, data))
 
 
 def _show(board: Board, out: Path, shared: Shared) -> None:
@@ -104,16 +161,15 @@ def _show(board: Board, out: Path, shared: Shared) -> None:
     if shared.as_json:
         answer(replace(shared, out=None), board.to_json(), "")
         return
-    screen = stdout()
-    screen.print(leaderboard_table(board))
+    draw(leaderboard_table(board))
     for line in [*remarks(board), board.verdict]:
-        screen.print(line, soft_wrap=True, markup=False)
+        say(line)
     kept = board.decision.keep
     places = {"report": report}
     if kept is not None:
         samples = next(iter(sorted((out / kept).glob("samples.*"))), None)
         places |= {"model": out / kept, **({"samples": samples} if samples else {})}
-    screen.print("      ".join(f"{name}  {place}" for name, place in places.items()), soft_wrap=True, markup=False)
+    say("      ".join(f"{name}  {place}" for name, place in places.items()))
 
 
 def evaluate(
@@ -125,7 +181,12 @@ def evaluate(
     reading: Reading = None,  # type: ignore[assignment]
     shared: Shared = None,  # type: ignore[assignment]
 ) -> None:
-    """Judge one model by every metric, beside real held-out data."""
+    """Judge one model by every metric, beside real held-out data.
+
+    Examples:
+        $ genlearn evaluate runs/customers
+        $ genlearn evaluate runs/faces photos-test/ --json
+    """
     opened = with_samples(open_run(run), samples)
     data = _judged_data(opened, source, split, reading.options())
     plan = {"run": run, "data": data.name, "real": f"{len(data.test):,} records", "seed": seed or 0}
@@ -142,8 +203,8 @@ def evaluate(
     if shared.as_json or shared.out:
         answer(shared, found, "")
     if not shared.as_json:
-        stdout().print(_metric_table(row, real))
-        stdout().print(_one_model_verdict(row), soft_wrap=True, markup=False)
+        draw(_metric_table(row, real))
+        say(_one_model_verdict(row))
 
 
 def _judged_data(opened: OpenRun, source: str | None, split: str | None, options: dict[str, Any]) -> Dataset:
@@ -206,26 +267,32 @@ def _cell(result: Any) -> str:
 
 
 def _one_model_verdict(row: Row) -> str:
-    auc = row.value("auc")
-    if row.copies:
-        return f"{row.name} hands out training records: do not use it as a source of new ones."
-    if auc is None:
-        return f"{row.name}: no two-sample AUC is available."
-    told = "cannot be told from" if auc < 0.55 else "can sometimes be told from" if auc < 0.75 else "can be told from"
-    return f"Samples of {row.name} {told} real records (two-sample AUC {_cell(row.metrics['auc'])}; 0.5 is perfect)."
+    from ..report.verdict import alone
+
+    said = alone(row)
+    return " ".join([f"{said.headline[:1].upper()}{said.headline[1:]}.", *said.reasons])
 
 
 def report(
-    folder: Annotated[str, Argument(metavar="FOLDER", help="The folder of a comparison or of a fit.")],
+    folder: Annotated[
+        str, Argument(metavar="FOLDER", help="The folder of a comparison or of a fit.", autocompletion=candidates.runs)
+    ],
     shared: Shared = None,  # type: ignore[assignment]
 ) -> None:
-    """Write the report of a folder again: one offline HTML file."""
+    """Write the report of a folder again: one offline HTML file.
+
+    Examples:
+        $ genlearn report runs/digits
+        $ genlearn report runs/digits-vae --out vae.html
+    """
     from ..report import write
 
     if not Path(folder).is_dir():
         raise Problem(f"{folder} is no folder. Give one that `genlearn compare` or `genlearn fit` wrote.")
     if dry_run(shared, "report", {"folder": folder, "out": shared.out or str(Path(folder) / "report.html")}):
         return
+    if shared.out and Path(shared.out).is_dir():
+        raise Problem(f"--out {shared.out} is a folder. Give the name of a file, such as report.html.")
     path = write(Path(folder))
     if shared.out:
         from ..store import write_bytes

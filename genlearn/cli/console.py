@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import sys
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from ..errors import Problem, Terminated, one_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -17,16 +22,45 @@ if TYPE_CHECKING:
     from .flags import Shared
 
 
+UNBOUNDED = 10_000  # columns of a pipe: one record, one line
+
 _WORDS: ContextVar[tuple[str, ...]] = ContextVar("words", default=())
-
-
 _QUIET: ContextVar[bool] = ContextVar("quiet", default=False)
 
 
 def begin(argv: Sequence[str]) -> None:
-    """Begin a call: keep its words for `run.json`, and speak unless it says otherwise."""
+    """Begin a call: keep its words for `run.json`, speak unless it says otherwise, in UTF-8 wherever no terminal decides."""
     _WORDS.set(tuple(argv))
     _QUIET.set(False)
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # it was closed before the start: nobody listens
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="backslashreplace")
+
+
+@contextlib.contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM end a command as Ctrl-C does, by an exception: what was begun is left whole, and the end is said."""
+
+    def receive(number: int, frame: object) -> None:
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():  # where Python delivers no signals
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, receive)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def forget_stdout() -> None:
+    """Send what is still to be written to stdout nowhere: nobody takes it, and Python would complain of that at the end."""
+    with contextlib.suppress(OSError, ValueError):  # a stream without a file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def be_quiet() -> None:
@@ -47,8 +81,13 @@ def first_process() -> bool:
 
 
 def complain(message: str) -> None:
-    """Print one line on stderr."""
-    print(f"genlearn: {' '.join(message.split())}", file=sys.stderr)
+    """Print one line on stderr; of processes that stumble together, one says it."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        from .. import ranks
+
+        if not ranks.complains():
+            return
+    print(f"genlearn: {one_line(' '.join(message.split()))}", file=sys.stderr, flush=True)
 
 
 def note(*lines: str) -> None:
@@ -59,31 +98,71 @@ def note(*lines: str) -> None:
 
 
 def say(text: str) -> None:
-    """Print the answer on stdout."""
+    """Print the answer on stdout; go on without where the reader of a pipe has had enough."""
     if first_process():
-        print(text, flush=True)
+        try:
+            print(text, flush=True)
+        except BrokenPipeError:
+            forget_stdout()
 
 
-def answer(shared: Shared, value: Any, text: str | Any) -> None:
-    """Give an answer: JSON with `--json`, else text or a rich table; `--out FILE` gets the JSON as well."""
-    from ..store import to_jsonable, write_json
+def say_json(value: Any, *, indent: int | None = None) -> None:
+    """Print the answer as JSON: one document."""
+    from ..store import to_jsonable
 
+    say(json.dumps(to_jsonable(value), indent=indent, ensure_ascii=False, allow_nan=False))
+
+
+def answer(shared: Shared, value: Any, text: str | Any, *, file: str | None = None) -> None:
+    """Give an answer: JSON with `--json`, else text or a rich table; `--out FILE` gets the JSON as well, or the text of a `file`."""
     if shared.out and first_process():
-        write_json(Path(shared.out), value)
+        from ..store import json_bytes, write_bytes
+
+        try:
+            write_bytes(Path(shared.out), json_bytes(value) if file is None else file.encode())
+        except OSError as e:
+            raise Problem(f"cannot write {shared.out} ({e.strerror or e}). Choose another --out.") from None
         note(f"wrote {shared.out}")
     if shared.as_json:
-        say(json.dumps(to_jsonable(value), indent=1, ensure_ascii=False))
+        say_json(value, indent=1)
     elif isinstance(text, str):
         say(text)
-    elif first_process():
-        stdout().print(text)
+    else:
+        draw(text)
 
 
-def stdout() -> Console:
-    """Return a console on stdout; wide where it is no terminal, so that no table is cut."""
+def draw(table: Any) -> None:
+    """Print a rich table: folded to a terminal's width as far as it allows, in full for pipes."""
+    screen = stdout()
+    needed = screen.measure(table, options=screen.options.update(width=UNBOUNDED))
+    folds = not all(column.no_wrap for column in table.columns)
+    screen.width = max(screen.width, needed.minimum if folds else needed.maximum)
+    show(screen, table)
+
+
+def show(screen: Console, *parts: Any) -> None:
+    """Print what rich draws, each part from a new line, without spaces at the ends of lines."""
+    with screen.capture() as caught:
+        screen.print(*parts, sep="\n", soft_wrap=len(parts) > 1)
+    say("\n".join(line.rstrip() for line in caught.get().splitlines()))
+
+
+def stdout(piped: int = UNBOUNDED) -> Console:
+    """Return a console on stdout, so many columns wide where it is no terminal."""
+    return _console(sys.stdout, piped)
+
+
+def _console(stream: Any, piped: int | None) -> Console:
+    """Return a console that colours on terminals, never with `NO_COLOR` or `TERM=dumb`, and always with `FORCE_COLOR`."""
     from rich.console import Console
 
-    return Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+    ask = os.environ.get
+    forced = ask("FORCE_COLOR", "") not in ("", "0") or ask("CLICOLOR_FORCE", "") not in ("", "0")
+    coloured = (stream.isatty() or forced) and not ask("NO_COLOR") and ask("TERM") != "dumb"
+    return Console(
+        file=stream, highlight=False, width=None if stream.isatty() or ask("COLUMNS") else piped,
+        color_system="auto" if coloured else None, force_terminal=stream.isatty() or forced,
+    )  # fmt: skip
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, right: Sequence[str] = ()) -> Any:
@@ -138,4 +217,6 @@ def watchers() -> Progress | None:
     """Return a progress display, or None where nobody wants one."""
     from ..progress import Progress
 
-    return None if _QUIET.get() or not first_process() else Progress()
+    if _QUIET.get() or not first_process():
+        return None
+    return Progress(_console(sys.stderr, None), live=sys.stderr.isatty() and os.environ.get("TERM") != "dumb")

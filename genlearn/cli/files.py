@@ -5,14 +5,13 @@ from __future__ import annotations
 import io
 import json
 import math
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import MissingExtra, Problem
 from ..store import write_bytes
-from .console import first_process
+from .console import say, say_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -196,21 +195,19 @@ def _plain_labels(y: np.ndarray) -> np.ndarray:
 
 def emit(records: Records, *, as_json: bool) -> None:
     """Write a table to stdout: CSV, or JSON rows."""
-    if not first_process():
-        return
     if as_json:
         rows = json.loads(records.x.to_json(orient="records", date_format="iso", force_ascii=False))
-        print(json.dumps(rows, ensure_ascii=False))
+        say(json.dumps(rows, ensure_ascii=False))
     else:
-        sys.stdout.write(table_text(records))
+        say(table_text(records).removesuffix("\n"))
 
 
 def emit_matrix(z: np.ndarray, *, as_json: bool) -> None:
     """Write vectors to stdout: CSV, or JSON."""
     if as_json:
-        print(json.dumps([[float(v) for v in row] for row in z]))
+        say_json(z)
     else:
-        sys.stdout.write(_matrix_text(z))
+        say(_matrix_text(z).removesuffix("\n"))
 
 
 def write_matrix(z: np.ndarray, out: str) -> Path:
@@ -244,26 +241,37 @@ def read_matrix(path: str) -> np.ndarray:
     Errors:
         Problem: If the file is missing or holds no matrix of numbers.
     """
-    import zipfile
-
     import numpy as np
 
-    try:
-        if suffix(path) in (".npy", ".npz"):
-            loaded: Any = np.load(path, allow_pickle=False)
-            z = loaded if suffix(path) == ".npy" else loaded[loaded.files[0]]
-        else:
-            import pandas as pd
+    from ..data.arrays import read_npy
+    from ..data.zips import checked_zip, read_entry
 
-            frame = pd.read_csv(path)
-            named = all(str(c).lstrip("-").replace(".", "", 1).isdigit() for c in frame.columns)
-            z = (pd.read_csv(path, header=None) if named else frame).to_numpy(dtype=np.float64)
-    except FileNotFoundError:
-        raise Problem(f"{path} does not exist. Give latent vectors that `genlearn encode` wrote.") from None
-    except (OSError, ValueError, IndexError, zipfile.BadZipFile) as e:
-        raise Problem(
-            f"{path} holds no matrix of numbers ({e}). Give .npy, .npz or .csv, one vector per row."
-        ) from None
+    kind, place = suffix(path), Path(path)
+    if not place.is_file():
+        raise Problem(f"{path} does not exist. Give latent vectors that `genlearn encode` wrote.")
+    if kind == ".npy":
+        z = read_npy(place.read_bytes(), path)
+    elif kind == ".npz":
+        archive = checked_zip(place, place.stat().st_size, path)
+        inside = [e for e in archive.infolist() if e.filename.endswith(".npy")]
+        z = read_npy(read_entry(archive, inside[0], path), path) if inside else np.empty(0)
+    elif kind == ".csv":
+        z = _matrix_of_text(path)
+    else:
+        raise Problem(f"{path}: cannot tell what a {kind or 'nameless'} file holds. Give .npy, .npz or .csv.")
     if z.ndim != 2 or z.dtype.kind not in "iuf" or not np.isfinite(z).all():
         raise Problem(f"{path} must hold a matrix of finite numbers (n, latent), not {z.dtype} of shape {z.shape}.")
     return z
+
+
+def _matrix_of_text(path: str) -> np.ndarray:
+    import numpy as np
+    import pandas as pd
+
+    try:
+        frame = pd.read_csv(path)
+        named = all(str(c).lstrip("-").replace(".", "", 1).isdigit() for c in frame.columns)
+        return (pd.read_csv(path, header=None) if named else frame).to_numpy(dtype=np.float64)
+    except (OSError, ValueError) as e:
+        reason = str(e).partition("\n")[0].rstrip(".")
+        raise Problem(f"{path} holds no matrix of numbers ({reason}). Give one vector per row.") from None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import os
 import re
 import typing
 from collections.abc import Callable, Mapping
@@ -19,16 +18,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Exit, Option
 
 from ..errors import Problem
+from .candidates import choices
 from .console import be_quiet, complain
 
 if TYPE_CHECKING:
-    from ..model import Setting
+    from ..settings import Setting
 
 shared_flag = partial(Option, rich_help_panel="Shared flags")
 reading_flag = partial(Option, rich_help_panel="Reading data")
 training_flag = partial(Option, rich_help_panel="Training")
 
-Seed = Annotated[int | None, shared_flag("--seed", help="Seed of all randomness; without one, a fresh one.")]
+Seed = Annotated[
+    int | None, shared_flag("--seed", metavar="INT", help="Seed of all randomness; without one, a fresh one.")
+]
 
 
 @dataclass(kw_only=True)
@@ -52,7 +54,8 @@ class Reading:
     )
     types: Annotated[str | None, reading_flag("--types", metavar="COL=KIND,...", help="Kinds of columns.")] = None
     label: Annotated[
-        str | None, reading_flag("--label", help="Label: a column, a folder level, or a pattern over file names.")
+        str | None,
+        reading_flag("--label", metavar="LABEL", help="Label: a column, a folder level, or a pattern over file names."),
     ] = None
     target: Annotated[str | None, reading_flag("--target", metavar="COLUMN", help="Label column.")] = None
     valid: Annotated[str | None, reading_flag("--valid", metavar="FILE", help="Validation records.")] = None
@@ -63,15 +66,18 @@ class Reading:
     ] = None
     drop_duplicates: Annotated[bool, reading_flag("--drop-duplicates", help="Keep one of equal records.")] = False
     size: Annotated[str | None, reading_flag("--size", metavar="N|HxW", help="Size that images are brought to.")] = None
+    rows: Annotated[
+        int | None, reading_flag("--rows", metavar="N", help="Learn from at most so many of the training records.")
+    ] = None
     split_seed: Annotated[
-        int | None, reading_flag("--split-seed", help="Seed of the split into train, valid and test.")
+        int | None, reading_flag("--split-seed", metavar="INT", help="Seed of the split into train, valid and test.")
     ] = None
 
     def options(self) -> dict[str, Any]:
         """Return what was asked for, as keywords of `genlearn.read`."""
         given: dict[str, Any] = {
             "modality": self.modality,
-            "types": pairs(self.types, "--types") if self.types else None,
+            "types": None if self.types is None else pairs(self.types, "--types"),
             "label": self.label,
             "target": self.target,
             "valid": self.valid,
@@ -79,7 +85,8 @@ class Reading:
             "header": False if self.no_header else None,
             "scale": self.scale,
             "drop_duplicates": self.drop_duplicates or None,
-            "size": _size(self.size) if self.size else None,
+            "size": None if self.size is None else _size(self.size),
+            "rows": self.rows,
             "seed": self.split_seed,
         }
         return {k: v for k, v in given.items() if v is not None}
@@ -89,7 +96,7 @@ class Reading:
 class Training:
     """How long, where and until when a model learns."""
 
-    steps: Annotated[int | None, training_flag("--steps", help="Training steps.")] = None
+    steps: Annotated[int | None, training_flag("--steps", metavar="INT", help="Training steps.")] = None
     budget: Annotated[
         str | None, training_flag("--budget", metavar="5m", help="Training time; a probe turns it into steps.")
     ] = None
@@ -138,12 +145,9 @@ def command(function: Callable[..., Any], settings: Mapping[str, Setting] | None
             be_quiet()
         try:
             return function(**values)
-        except KeyboardInterrupt:
-            complain("interrupted")
-            raise Exit(130) from None
-        except BrokenPipeError:  # the reader of a pipe has had enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            raise Exit(0) from None
+        except KeyboardInterrupt as e:
+            complain(str(e) or "interrupted")
+            raise Exit(getattr(e, "exit_code", 130)) from None
 
     run.__name__, run.__doc__ = function.__name__, function.__doc__
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -160,8 +164,6 @@ def _keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:
 
 def _setting_flag(setting: Setting, model: str) -> inspect.Parameter:
     """Return the flag of a setting: a word that `Setting.parse` reads, or a pair of switches for true and false."""
-    from rich.markup import escape
-
     word = setting.name.replace("_", "-")
     switch = setting.type is bool
     default = "none" if setting.default is None else setting.default
@@ -171,9 +173,10 @@ def _setting_flag(setting: Setting, model: str) -> inspect.Parameter:
     text = f"{_plain(setting.doc)} {kind}[default: {default}]".strip()
     option = Option(
         f"--{word}/--no-{word}" if switch else f"--{word}",
-        help=escape(text),
+        help=text,
         metavar=None if switch else _metavar(setting),
         rich_help_panel=f"Settings of {model}",
+        autocompletion=choices(setting.choices) if setting.choices else None,
     )
     return _keyword(_PREFIX + setting.name, Annotated[(bool if switch else str) | None, option], None)  # type: ignore[operator]
 
@@ -213,14 +216,23 @@ def pairs(text: str, flag: str) -> dict[str, str]:
     last = None
     for piece in text.split(","):
         name, equals, value = piece.partition("=")
-        if equals:
+        if equals and name.strip()[-1:] not in ("<", ">"):
             last = name.strip()
             found[last] = value.strip()
-        elif last is None:
-            raise Problem(f'{flag} must read name=value,name=value, not "{text}".')
+        elif last is None or equals:
+            raise Problem(f'{flag} must read name=value,name=value, not "{text}".{_as_pair(piece)}')
         else:
             found[last] += f",{piece}"
     return found
+
+
+def _as_pair(piece: str) -> str:
+    """Return what was probably meant by `age>40` or `churn:yes`."""
+    match = re.fullmatch(r"\s*(.+?)\s*([<>]=?|:)\s*(.+?)\s*", piece)
+    if not match:
+        return ""
+    value = {"<": f":{match[3]}", ">": f"{match[3]}:"}.get(match[2][0], match[3])
+    return f' Did you mean "{match[1]}={value}"?'
 
 
 def _size(text: str) -> int | tuple[int, int]:

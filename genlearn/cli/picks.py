@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import Problem
+from ..errors import Problem, did_you_mean
 from .console import note
 from .files import is_picture
 
@@ -41,7 +41,8 @@ def one(run: OpenRun, named: str, split: str | None, options: Mapping[str, Any])
     if named.isdigit() and not Path(named).exists():
         records, what = run.records(None, split, options)
         if int(named) >= len(records):
-            raise Problem(f"there is no record {named} in {what}: it holds {len(records):,}, numbered from 0.")
+            last = f"Choose one of 0 to {len(records) - 1}" if len(records) else "Choose another --split"
+            raise Problem(f"there is no record {named} in {what}: it holds {len(records):,}. {last}.")
         return records.take([int(named)])
     if run.modality == "image" and is_picture(named):
         return read_image(run, named)
@@ -52,27 +53,17 @@ def one(run: OpenRun, named: str, split: str | None, options: Mapping[str, Any])
 
 
 def read_image(run: OpenRun, path: str) -> Records:
-    """Read an image file and bring it to channels, size and grey levels of the run's model."""
-    import numpy as np
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
+    """Read an image file as those of training are read; bring it to channels and grey levels of the run's model."""
+    from ..data.images import ImageFile, load_images
     from ..data.records import Records
 
-    channels, height, width = run.model.layout_.image
-    try:
-        with Image.open(path) as opened:
-            picture = ImageOps.exif_transpose(opened).convert("RGBA")
-    except FileNotFoundError:
-        raise Problem(f"{path} does not exist. Give an image file, or the number of a test record.") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as e:
-        raise Problem(f"{path} cannot be read as an image ({e}).") from None
-    white = Image.new("RGBA", picture.size, "white")
-    picture = Image.alpha_composite(white, picture).convert("L" if channels == 1 else "RGB")
-    if picture.size != (width, height):
-        note(f"{path}: resized from {picture.width}x{picture.height} to {width}x{height}")
-        picture = picture.resize((width, height), Image.Resampling.LANCZOS)
-    x = np.array(picture, np.uint8).reshape(1, height, width, channels)
-    return Records("image", stretched(run.model, x), options=_image_options(run.model))
+    place = Path(path)
+    if not place.is_file():
+        raise Problem(f"{path} does not exist. Give an image file, or the number of a test record.")
+    _, height, width = run.model.layout_.image
+    x, _, notes = load_images([ImageFile(path, place.read_bytes)], (height, width), path)
+    note(*notes)
+    return fitting(run.model, Records("image", x))
 
 
 def fitting(model: Any, records: Records) -> Records:
@@ -144,11 +135,14 @@ def mask_for(run: OpenRun, records: Records, mask: str | None) -> np.ndarray | N
             return None
         columns = [c.strip() for c in mask.split(",")]
         if missing := [c for c in columns if c not in records.x.columns]:
-            known = ", ".join(map(str, records.x.columns[:12]))
-            raise Problem(f'--mask names no column "{missing[0]}". Columns: {known}.')
+            known = [str(c) for c in records.x.columns]
+            close = did_you_mean(missing[0], known)
+            raise Problem(f'--mask names no column "{missing[0]}".{close} Columns: {", ".join(known[:12])}.')
         return np.broadcast_to(np.isin(records.x.columns.astype(str), columns), records.x.shape).copy()
     if mask is None:
-        raise Problem(f"--mask is needed for images: a picture whose white is to be filled, or {', '.join(HALVES)}.")
+        raise Problem(
+            f"images need a mask. Give --mask, a picture whose white is to be filled, or {', '.join(HALVES)}."
+        )
     _, height, width = run.model.layout_.image
     if mask in HALVES:
         return _half(mask, height, width)
@@ -172,16 +166,19 @@ def _half(name: str, height: int, width: int) -> np.ndarray:
 
 def _mask_picture(path: str, height: int, width: int) -> np.ndarray:
     import numpy as np
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
+    from ..data.images import bombs_refused, why_unreadable
+
+    if not Path(path).is_file():
+        close = did_you_mean(path, HALVES)
+        raise Problem(f"mask {path} does not exist.{close} Give an image file, or one of {', '.join(HALVES)}.")
     try:
-        with Image.open(path) as opened:
+        with bombs_refused(), Image.open(path) as opened:
             picture = opened.convert("L").resize((width, height), Image.Resampling.NEAREST)
-    except FileNotFoundError:
-        raise Problem(f"mask {path} does not exist. Give an image file, or one of {', '.join(HALVES)}.") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as e:
-        raise Problem(f"mask {path} cannot be read as an image ({e}).") from None
+    except Exception as e:  # decoders of broken files raise anything
+        raise Problem(f"mask {path} cannot be read as an image ({why_unreadable(e)}). Give another file.") from None
     hidden = np.asarray(picture) >= 128
     if not hidden.any():
-        raise Problem(f"mask {path} has no white: nothing is to be filled. White marks what is missing.")
+        raise Problem(f"mask {path} has no white: nothing is to be filled. Make white what is missing.")
     return hidden

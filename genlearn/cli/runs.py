@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Problem, did_you_mean
 from .console import note
+from .journal import RUN_FILE, read_facts
 
 if TYPE_CHECKING:
     from ..data.records import Dataset, Records
     from ..model import Model
 
-RUN_FILE = "run.json"
-_OF_SPLITS = ("valid", "test", "drop_duplicates", "seed")
+_OF_SPLITS = ("valid", "test", "drop_duplicates", "rows", "seed")
+_READING: dict[str, Any] = {
+    **dict.fromkeys(("modality", "target", "valid", "test", "scale"), str), "types": dict, "label": (str, int),
+    **dict.fromkeys(("header", "drop_duplicates"), bool), "size": (int, tuple, list), "seed": int, "rows": int,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -44,10 +49,13 @@ class OpenRun:
 
     def data(self, options: Mapping[str, Any]) -> Dataset:
         """Read the run's own data as it was read for the fit; `options` go before."""
-        about = self.facts.get("data", {})
-        if "source" not in about:
+        about = self.facts.get("data")
+        if not isinstance(about, dict) or not {"source", "reading", "split"} <= about.keys():
             raise Problem(f"{self.path} does not say which data it was fitted to. Name a source after it.")
-        data = read(about["source"], {**about["reading"], **options})
+        try:
+            data = read(about["source"], {**about["reading"], **options})
+        except Problem as e:
+            raise Problem(f"the data that {self.path} was fitted to cannot be read now: {e}") from None
         if not options and data.split_id != about["split"]:
             note(f"{about['source']} changed since the fit: its split was {about['split']}, now it is {data.split_id}")
         return data
@@ -98,71 +106,52 @@ def open_run(folder: str) -> OpenRun:
     """
     from ..model import Model
 
-    path = Path(folder)
-    if path.is_dir() and not (path / "config.json").exists():
+    path = existing(folder)
+    if not (path / "config.json").exists():
         inside = sorted(str(p.parent) for p in path.glob("*/config.json"))
         if inside:
             raise Problem(f"{folder} holds several models. Name one of them: {', '.join(inside)}.")
-        stopped = " It was stopped before a model was saved; go on with --resume." if (path / RUN_FILE).exists() else ""
-        raise Problem(f"{folder} holds no model.{stopped or ' Give a folder that `genlearn fit` wrote.'}")
-    if not path.exists():
-        near = did_you_mean(path.name, [p.name for p in path.parent.glob("*")] if path.parent.is_dir() else [])
-        raise Problem(f"{folder} does not exist.{near} Give a folder that `genlearn fit` wrote.")
+        stopped = f"Go on with: genlearn fit --resume {folder}." if (path / RUN_FILE).exists() else ""
+        raise Problem(f"{folder} holds no model. {stopped or 'Give a folder that `genlearn fit` wrote.'}")
     return OpenRun(path, Model.load(path), read_facts(path))
 
 
-def read_facts(path: Path) -> dict[str, Any]:
-    """Return what `run.json` says; a model inside a comparison's folder has that comparison's."""
-    from ..store import read_json
+def existing(folder: str) -> Path:
+    """Return the path of a folder.
 
-    for place in (path / RUN_FILE, path.parent / RUN_FILE):
-        if place.exists():
-            found = read_json(place)
-            return found if isinstance(found, dict) else {}
-    return {}
-
-
-def write_facts(path: Path, facts: Mapping[str, Any]) -> None:
-    """Write `run.json`."""
-    from ..store import write_json
-
-    try:
-        write_json(path / RUN_FILE, dict(facts))
-    except OSError as e:
-        raise Problem(f"cannot write to {path} ({e.strerror}). Choose another --out or free the disk.") from None
+    Errors:
+        Problem: If there is none, with the closest name beside it.
+    """
+    path = Path(folder)
+    if not path.exists():
+        near = did_you_mean(path.name, [p.name for p in path.parent.glob("*")] if path.parent.is_dir() else [])
+        raise Problem(f"{folder} does not exist.{near} Give a folder that `genlearn fit` wrote.")
+    if not path.is_dir():
+        raise Problem(f"{folder} is a file, not a run. Give a folder that `genlearn fit` wrote.")
+    return path
 
 
 def read(source: str, options: Mapping[str, Any]) -> Dataset:
     """`genlearn.read`, with options as they lie in `run.json`."""
     from ..data import read as read_source
 
+    if not isinstance(source, str) or not isinstance(options, Mapping):
+        raise Problem(f"{RUN_FILE} does not say how data were read. Restore it, or fit again.")
     usable = dict(options)
+    if strange := [k for k, value in usable.items() if not isinstance(value, _READING.get(k, ()))]:
+        raise Problem(f"{RUN_FILE} names unknown ways of reading: {', '.join(strange)}. Restore it, or fit again.")
     if isinstance(usable.get("size"), list):
         usable["size"] = tuple(usable["size"])
     return read_source(source, **usable)
 
 
-def facts_of(data: Dataset, source: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what `run.json` says about data: enough to read the same split again."""
-    place = Path(source)
-    reading = {
-        k: str(Path(v).resolve()) if k in ("valid", "test") and Path(v).exists() else v for k, v in options.items()
-    }
-    return {
-        "source": str(place.resolve()) if place.exists() else source,
-        "name": data.name,
-        "summary": data.summary,
-        "split": data.split_id,
-        "reading": reading,
-    }
-
-
-def versions() -> dict[str, str]:
-    """Return the versions that a result depends on."""
-    import platform
-    from importlib.metadata import version
-
-    return {"python": platform.python_version(), **{p: version(p) for p in ("genlearn", "torch", "numpy")}}
+@contextlib.contextmanager
+def about(what: str) -> Iterator[None]:
+    """Let a `Problem` of a model with records name the source that they came from."""
+    try:
+        yield
+    except Problem as e:
+        raise Problem(f"{what}: {e}") from None
 
 
 def capable(run: OpenRun, method: str) -> Model:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shlex
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from typer import Argument, Exit, Option
+from typer import Argument
 
-from ..errors import Interrupted, Problem, did_you_mean
-from .console import answer, complain, dry_run, first_process, note, watchers, words
-from .flags import Reading, Seed, Shared, Training
-from .runs import RUN_FILE, facts_of, read, versions, write_facts
+from ..errors import Interrupted, Problem, RunFailed, did_you_mean
+from ..lock import alone_in, on_first
+from . import candidates
+from .console import answer, dry_run, first_process, note, watchers, words
+from .flags import Reading, Seed, Shared, Training, training_flag
+from .journal import RUN_FILE, facts_of_run, free_folder, make_room, read_facts, recorded, what_lies_in
+from .runs import about, existing, read
 
 if TYPE_CHECKING:
     from ..data.records import Dataset
@@ -34,105 +39,179 @@ class Job:
 
 def fit(
     model: Annotated[
-        str | None, Argument(metavar="MODEL", help="Name of a model; `genlearn models` lists them.", show_default=False)
+        str | None,
+        Argument(
+            metavar="MODEL",
+            help="Name of a model; `genlearn models` lists them.",
+            show_default=False,
+            autocompletion=candidates.models,
+        ),
     ] = None,
     source: Annotated[
         str | None,
-        Argument(metavar="SOURCE", help="A folder, zip, file or the name of a data set.", show_default=False),
+        Argument(
+            metavar="SOURCE",
+            help="A folder, zip, file or the name of a data set.",
+            show_default=False,
+            autocompletion=candidates.sources,
+        ),
     ] = None,
     resume: Annotated[
-        str | None, Option("--resume", metavar="RUN", help="Go on with a stopped run.", rich_help_panel="Training")
+        str | None,
+        training_flag("--resume", metavar="RUN", help="Go on with a stopped run.", autocompletion=candidates.runs),
     ] = None,
+    like: Annotated[
+        str | None,
+        training_flag(
+            "--like",
+            metavar="RUN",
+            help="Take model, data, settings and seed of a run; what is given goes before.",
+            autocompletion=candidates.runs,
+        ),
+    ] = None,
+    force: Annotated[bool, training_flag("--force", help="Replace the run that lies in --out.")] = False,
     seed: Seed = None,
     settings: Any = None,
     training: Training = None,  # type: ignore[assignment]
     reading: Reading = None,  # type: ignore[assignment]
     shared: Shared = None,  # type: ignore[assignment]
 ) -> None:
-    """Fit one model. `genlearn fit MODEL --help` lists the settings of a model."""
-    _join_processes()
+    """Fit one model. `genlearn fit MODEL --help` lists the settings of a model.
+
+    Examples:
+        $ genlearn fit gmm wine --components 3
+        $ genlearn fit vae digits --latent 8 --budget 2m --out runs/vae
+        $ genlearn fit vae --resume runs/vae        # after Ctrl-C or a power cut
+        $ genlearn fit --like runs/vae --seed 2     # the same again, by another seed
+    """
     asked = {**(settings or {}), **training.options()}
     if resume is not None:
         other = {**reading.options(), "seed of the fit": seed, "out": shared.out and str(Path(shared.out).resolve())}
         job = _resumed(resume, model, asked, other)
     else:
-        job = _new(model, source, asked, reading.options(), seed, shared.out)
+        job = _new(_wanted(model, source, reading.options(), seed, like), asked, shared.out)
     lines = _plan(job)
     options = {"model": job.facts["model"], "source": job.facts["data"]["source"], "out": str(job.out)}
     options |= {"settings": job.model.get_params(deep=False), "reading": job.facts["data"]["reading"]}
     if dry_run(shared, "fit", options, lines):
         return
-    if job.resume and job.facts.get("finished"):
-        note(f"{job.out} is finished: nothing is left to do.")
-        return
-    note(*lines)
-    if first_process():
-        write_facts(job.out, job.facts)
-    _learn(job)
+    if job.resume and job.facts["state"] == "finished":
+        with alone_in(job.out, words()):  # a lock that a kill left behind goes with this one
+            note(f"{job.out} is finished: nothing is left to do.")
+    else:
+        _run(job, lines, force=force)
     _tell(job, shared)
 
 
-def _join_processes() -> None:
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+def _run(job: Job, lines: list[str], *, force: bool) -> None:
+    """Fit, alone in the run folder, which says at any moment what happens there."""
+    try:
+        with alone_in(job.out, words()):
+            if not job.resume:
+                on_first(lambda: make_room(job.out, force=force))
+            note(*lines)
+            with recorded(job.out, job.facts):
+                _learn(job)
+            if first_process():
+                _report(job)
+    except Interrupted as stop:
+        how = f"The best so far is in {job.out}; go on with: genlearn fit --resume {shlex.quote(str(job.out))}"
+        raise Interrupted(f"{stop}. {how}", exit_code=stop.exit_code) from None
+
+
+def takes_part(verb: str) -> bool:
+    """Return whether this process has something to do, of those that `torchrun` started: they learn together, the rest one does."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and verb in ("fit", "compare", "demo"):
         from .. import ranks
 
         ranks.start()
+        return True
+    return first_process()
 
 
-def _new(
-    name: str | None,
-    source: str | None,
-    asked: Mapping[str, Any],
-    options: dict[str, Any],
-    seed: int | None,
-    out: str | None,
-) -> Job:
-    """Return the job that the words on the command line describe."""
-    from ..model import model_class
+@dataclass
+class Wanted:
+    """What a new fit is asked to be, before anything is read."""
 
+    name: str
+    source: str
+    reading: dict[str, Any]
+    seed: int | None
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+def _wanted(
+    name: str | None, source: str | None, options: dict[str, Any], seed: int | None, like: str | None
+) -> Wanted:
+    """Return what the command line asks for; what it leaves open comes from the run that `--like` names."""
+    if like is not None:
+        facts = _facts(like)
+        if name not in (None, facts["model"]):
+            raise Problem(
+                f"{like} holds {facts['model']}, whose settings are not those of {name}. Leave the model out."
+            )
+        reading = {**facts["data"]["reading"], **options} if source is None else options
+        seed = facts["seed"] if seed is None else seed
+        return Wanted(facts["model"], source or facts["data"]["source"], reading, seed, _settings_in(facts))
     if name is None or source is None:
         raise Problem("fit needs a model and a source: genlearn fit MODEL SOURCE. `genlearn models` lists the models.")
-    found = model_class(name)
-    chosen = _parsed(found, asked)
-    data = read(source, options)
-    seed = _common_seed() if seed is None else seed
-    folder = Path(out) if out else _free_folder(Path("runs") / f"{data.name}-{name}")
-    facts = {
-        "command": words(),
-        "model": name,
-        "settings": chosen,
-        "seed": seed,
-        "data": facts_of(data, source, options),
-        "versions": versions(),
-        "finished": False,
-    }
-    return Job(found(random_state=seed, **chosen), data, folder, False, facts)
+    return Wanted(name, source, options, seed)
+
+
+def _new(wanted: Wanted, asked: Mapping[str, Any], out: str | None) -> Job:
+    """Return the job that the words on the command line describe."""
+    from ..model import model_class
+    from ..training.numerics import device_of
+
+    found = model_class(wanted.name)
+    chosen = {**wanted.settings, **_parsed(found, asked)}
+    found(**chosen)._check_params()  # before hours of reading
+    if "device" in chosen:
+        device_of(chosen["device"])
+    data = read(wanted.source, wanted.reading)
+    seed = _common_seed() if wanted.seed is None else wanted.seed
+    model = found(random_state=seed, **chosen)
+    settings = {k: v for k, v in model.get_params(deep=False).items() if k != "random_state"}
+    facts = {"model": wanted.name, "settings": settings, "seed": seed}
+    facts |= facts_of_run(data, wanted.source, wanted.reading)
+    folder = Path(out) if out else free_folder(Path("runs") / f"{data.name}-{wanted.name}", _free)
+    return Job(model, data, folder, False, facts)
+
+
+def _facts(folder: str) -> dict[str, Any]:
+    """Return what a fit's `run.json` says."""
+    path = existing(folder)
+    facts = read_facts(path) if (path / RUN_FILE).is_file() else {}
+    if not {"model", "settings", "seed", "data", "state"} <= facts.keys():
+        raise Problem(
+            f"{folder} holds no run of a fit ({RUN_FILE} is missing, or of something else). Give a folder that `genlearn fit` wrote."
+        )
+    return facts
+
+
+def _settings_in(facts: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in facts["settings"].items()}
 
 
 def _resumed(folder: str, name: str | None, asked: Mapping[str, Any], other: Mapping[str, Any]) -> Job:
     """Return the job of a stopped run, exactly as it was begun; raise `Problem` where the command line says otherwise."""
     from ..model import model_class
-    from ..store import read_json
 
-    path = Path(folder)
-    if not (path / RUN_FILE).is_file():
-        raise Problem(
-            f"{folder} holds no run to go on with ({RUN_FILE} is missing). Give the --out folder of a stopped fit."
-        )
-    facts = read_json(path / RUN_FILE)
+    path, facts = Path(folder), _facts(folder)
     if name is not None and name != facts["model"]:
         raise Problem(f"{folder} was begun with {facts['model']}, not {name}. Leave the model out, or begin a new run.")
     found = model_class(facts["model"])
-    chosen = {k: tuple(v) if isinstance(v, list) else v for k, v in facts["settings"].items()}
-    begun = {**{k: s.default for k, s in found.settings().items()}, **chosen, **facts["data"]["reading"]}
-    begun |= {"seed of the fit": facts["seed"], "out": str(path.resolve())}
+    chosen = _settings_in(facts)
+    reading = {k: tuple(v) if isinstance(v, list) else v for k, v in facts["data"]["reading"].items()}
+    begun = {**chosen, **reading, "seed of the fit": facts["seed"], "out": str(path.resolve())}
     now = {**_parsed(found, asked), **{k: v for k, v in other.items() if v is not None}}
     for key, value in now.items():
         if begun.get(key) != value:
             raise Problem(
                 f"{folder} was begun with {key} {begun.get(key)}; a resumed run keeps it. Leave that flag out."
             )
-    data = read(facts["data"]["source"], facts["data"]["reading"])
+    with about(f"{folder} cannot go on"):
+        data = read(facts["data"]["source"], facts["data"]["reading"])
     if data.split_id != facts["data"]["split"]:
         raise Problem(
             f"the data at {facts['data']['source']} changed since {folder} was begun (split {facts['data']['split']}, "
@@ -160,66 +239,75 @@ def _common_seed() -> int:
     return int(ranks.share(float(secrets.randbits(31))))
 
 
-def _free_folder(wanted: Path) -> Path:
-    """Return `wanted`, or with a number after it where a run lies already; together, processes must agree without looking."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        return wanted
-    folder, number = wanted, 2
-    while (folder / RUN_FILE).exists() or (folder / "config.json").exists():
-        folder, number = wanted.with_name(f"{wanted.name}-{number}"), number + 1
-    return folder
+def _free(folder: Path) -> bool:
+    return not (folder / RUN_FILE).exists() and not what_lies_in(folder)
 
 
 def _plan(job: Job) -> list[str]:
     from .. import __version__
 
-    chosen = " ".join(f"{k} {v}" for k, v in job.facts["settings"].items())
+    defaults = {k: s.default for k, s in type(job.model).settings().items()}
+    chosen = " ".join(f"{k} {v}" for k, v in job.facts["settings"].items() if v != defaults[k])
     lines = [f"genlearn {__version__} · {job.data.summary or job.data.name}", *(f"  {n}" for n in job.data.notes)]
     parts = [job.facts["model"], *([chosen] if chosen else []), f"seed {job.facts['seed']}", f"out {job.out}"]
     return [*lines, f"plan: {' · '.join(parts)}{' · resumed' if job.resume else ''}"]
 
 
 def _learn(job: Job) -> None:
-    """Fit, and save what there is: the model at the end, or the best so far after Ctrl-C."""
+    """Fit, and save what there is: the model at the end, or the best so far where training was stopped or came to grief."""
     from ..report.pictures import Pictures
-    from ..store import remove
 
-    progress = watchers()
-    watch: list[Any] = [w for w in (progress, Pictures(job.out) if first_process() else None) if w is not None]
+    progress, last = watchers(), {}
+    pictures = Pictures(job.out) if first_process() else None
+    watch: list[Any] = [w for w in (progress, pictures, lambda event: last.update(event.values)) if w is not None]
     begun = time.monotonic()
     try:
         job.model.fit(job.data, out=job.out, resume=job.resume, watch=watch)
-    except Interrupted as stop:
+    except (Interrupted, RunFailed) as stop:
         if progress:
             progress.close()
-        _save(job, time.monotonic() - begun, finished=False)
-        complain(f"{stop}. The best so far is in {job.out}; go on with: genlearn fit --resume {job.out}")
-        raise Exit(130) from None
-    except Problem:
-        if first_process() and [p.name for p in job.out.iterdir()] == [RUN_FILE]:
-            remove(job.out)  # nothing was learned: leave no folder that looks like a run
+        if stop.usable:
+            with contextlib.suppress(Problem):  # a full disk may be the reason
+                _save(job, time.monotonic() - begun, last)
         raise
     finally:
         if progress:
             progress.close()
-    _save(job, time.monotonic() - begun, finished=True)
+    _save(job, time.monotonic() - begun, last)
 
 
-def _save(job: Job, seconds: float, *, finished: bool) -> None:
+def _save(job: Job, seconds: float, values: Mapping[str, float]) -> None:
     from ..report.pictures import save_samples
 
     if not first_process():
         return
     job.model.save(job.out)
     seconds += float(job.facts.get("seconds", 0.0))
-    job.facts |= {"seconds": round(seconds, 3), "finished": finished}
-    write_facts(job.out, job.facts)
-    job.facts["samples"] = str(save_samples(job.model, job.out / "samples", seed=0))
+    job.facts |= {"seconds": round(seconds, 3), "values": dict(values)}
+    job.facts |= {k: getattr(job.model, f"{k}_", None) for k in ("steps", "parameters")}
+    job.facts["samples"] = save_samples(job.model, job.out / "samples", seed=0).name
+
+
+def _report(job: Job) -> None:
+    """Judge the finished model in seconds and write its report; the fit is done and saved, whatever comes of it."""
+    from ..report import write
+    from ..report.quick import judge_quickly
+
+    try:
+        with contextlib.suppress(Problem):  # too few records to judge by: the report shows the rest
+            judge_quickly(job.model, job.data, job.out)
+        write(job.out)
+    except Exception as e:  # days of training must not end in an error of a picture
+        note(f"no report was written ({type(e).__name__}: {e}). The model is saved; try: genlearn report {job.out}")
 
 
 def _tell(job: Job, shared: Shared) -> None:
-    from dataclasses import replace
-
-    found = {k: job.facts[k] for k in ("model", "settings", "seed", "seconds", "samples") if k in job.facts}
-    text = f"model  {job.out}      samples  {job.facts.get('samples', '')}"
-    answer(replace(shared, out=None), {"run": str(job.out), **found, "data": job.facts["data"]}, text)
+    if not first_process():
+        return
+    keys = ("model", "state", "settings", "seed", "steps", "seconds", "values", "data")
+    samples = str(job.out / job.facts["samples"])
+    found = {"run": str(job.out), **{k: job.facts.get(k) for k in keys}, "samples": samples}
+    report = job.out / "report.html"
+    found["report"] = str(report) if report.exists() else None
+    places = f"model  {job.out}      samples  {samples}" + (f"      report  {report}" if report.exists() else "")
+    answer(replace(shared, out=None), found, places)

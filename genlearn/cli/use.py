@@ -8,35 +8,55 @@ from typing import Annotated, Any, Literal
 from typer import Argument, Option
 
 from ..errors import Problem
-from .console import answer, dry_run, note, say
+from ..lock import holder
+from . import candidates
+from .console import answer, dry_run, note, say_json
 from .flags import Reading, Seed, Shared, pairs, reading_flag
-from .runs import OpenRun, capable, open_run, with_samples
+from .runs import OpenRun, about, capable, open_run, with_samples
 
-RunArgument = Annotated[str, Argument(metavar="RUN", help="A folder that `genlearn fit` wrote.")]
+RunArgument = Annotated[
+    str, Argument(metavar="RUN", help="A folder that `genlearn fit` wrote.", autocompletion=candidates.runs)
+]
 SourceArgument = Annotated[
-    str | None, Argument(metavar="[SOURCE]", help="Records to use; without it, those of the run.", show_default=False)
+    str | None,
+    Argument(
+        metavar="[SOURCE]",
+        help="Records to use; without it, those of the run.",
+        show_default=False,
+        autocompletion=candidates.sources,
+    ),
 ]
 Split = Annotated[
-    Literal["train", "valid", "test"] | None, reading_flag("--split", help="The part of the data to use.")
+    Literal["train", "valid", "test"] | None,
+    reading_flag("--split", metavar="train|valid|test", help="The part of the data to use."),
 ]
 
 
 def sample(
     run: RunArgument,
-    n: Annotated[int | None, Option("-n", "--number", help="How many records.", show_default="64")] = None,
+    n: Annotated[
+        int | None, Option("-n", "--number", metavar="INT", help="How many records.", show_default="64")
+    ] = None,
     given: Annotated[
         list[str] | None, Option("--given", metavar="NAME=VALUE,...", help="Conditions: churn=yes,age=30:40.")
     ] = None,
     seed: Seed = None,
     shared: Shared = None,  # type: ignore[assignment]
 ) -> None:
-    """Draw new records: a picture, a folder, an .npz, or a table on stdout or in a file."""
+    """Draw new records: a picture, a folder, an .npz, or a table on stdout or in a file.
+
+    Examples:
+        $ genlearn sample runs/digits-vae -n 64 --seed 7 --out grid.png
+        $ genlearn sample runs/digits-vae -n 1000 --given label=3 --out threes.npz
+        $ genlearn sample runs/customers -n 500 --given churn=yes,age=30:40
+        $ genlearn sample runs/customers -n 5 --json
+    """
     from .files import describe, emit, is_picture, write_records
 
     opened = open_run(run)
     count = 64 if n is None else n
     conditions = {k: v for text in given or () for k, v in pairs(text, "--given").items()}
-    out = shared.out or (str(opened.path / "samples.png") if opened.modality == "image" else None)
+    out = place_for(opened, shared, "samples")
     if dry_run(shared, "sample", {"run": run, "n": count, "given": conditions, "seed": seed, "out": out or "stdout"}):
         return
     records = opened.model.draw(count, given=conditions or None, random_state=seed)
@@ -46,7 +66,7 @@ def sample(
     path = write_records(records, out, limit=None if not is_picture(out) else count)
     note(f"wrote {path} ({describe(records)})")
     if shared.as_json:
-        say(_json({"out": str(path), "n": len(records), "given": conditions, "seed": seed}))
+        say_json({"out": str(path), "n": len(records), "given": conditions, "seed": seed})
 
 
 def score(
@@ -57,7 +77,13 @@ def score(
     reading: Reading = None,  # type: ignore[assignment]
     shared: Shared = None,  # type: ignore[assignment]
 ) -> None:
-    """Print the mean log density per record, in nats; higher is better."""
+    """Print the mean log density per record, in nats; higher is better.
+
+    Examples:
+        $ genlearn score runs/customers
+        $ genlearn score runs/customers new.csv --json
+        $ genlearn score runs/digits-vae --samples 500
+    """
     opened = with_samples(open_run(run), samples)
     model: Any = capable(opened, "log_prob")
     records, what = opened.records(source, split, reading.options())
@@ -67,8 +93,9 @@ def score(
     from ..metrics import nats
     from ..report.rows import numbers
 
-    _require(records, what)
-    result = numbers(nats(model.log_prob(records)))
+    require(records, what)
+    with about(what):
+        result = numbers(nats(model.log_prob(records)))
     found: dict[str, Any] = {"run": str(opened.path), "model": opened.name, "data": what, "nats": result}
     found |= {"nll": None if result["value"] is None else -result["value"], "kind": model.kind_}
     found |= {"measure": model.layout_.measure, "samples": getattr(model, "samples", None)}
@@ -110,34 +137,48 @@ def impute(
             metavar="[SOURCE]...",
             help="Image files, a folder or a table; without it, test records.",
             show_default=False,
+            autocompletion=candidates.sources,
         ),
     ] = None,
     mask: Annotated[
         str | None,
         Option(
-            "--mask", help="Image whose white is to be filled; or left, right, top, bottom, center; columns of a table."
+            "--mask",
+            metavar="MASK",
+            help="Image whose white is to be filled; or left, right, top, bottom, center; columns of a table.",
         ),
     ] = None,
-    how: Annotated[Literal["draw", "mean", "mode"], Option("--how", help="How to fill.")] = "draw",
-    n: Annotated[int, Option("-n", "--number", help="How many test records, where no source is given.")] = 8,
+    how: Annotated[
+        Literal["draw", "mean", "mode"], Option("--how", metavar="draw|mean|mode", help="How to fill.")
+    ] = "draw",
+    n: Annotated[
+        int, Option("-n", "--number", metavar="INT", help="How many test records, where no source is given.")
+    ] = 8,
     split: Split = None,
     seed: Seed = None,
     reading: Reading = None,  # type: ignore[assignment]
     shared: Shared = None,  # type: ignore[assignment]
 ) -> None:
-    """Fill in what is missing or masked; what is known never changes."""
+    """Fill in what is missing or masked; what is known never changes.
+
+    Examples:
+        $ genlearn impute runs/customers holes.csv --out full.csv
+        $ genlearn impute runs/customers customers.csv --mask income --how mean
+        $ genlearn impute runs/digits-vae --mask bottom -n 8 --out repaired.png
+    """
     from . import files, picks
 
     opened = open_run(run)
     model: Any = capable(opened, "impute_records")
     records, what = picks.some(opened, source or [], split, reading.options(), n)
-    _require(records, what)
+    require(records, what)
     hidden = picks.mask_for(opened, records, mask)
-    out = shared.out or (str(opened.path / "imputed.png") if opened.modality == "image" else None)
+    out = place_for(opened, shared, "imputed")
     plan = {"run": run, "records": f"{len(records):,} of {what}", "mask": mask, "how": how, "seed": seed}
     if dry_run(shared, "impute", {**plan, "out": out or "stdout"}):
         return
-    filled = model.impute_records(records, hidden, how=how, random_state=seed)
+    with about(what):
+        filled = model.impute_records(records, hidden, how=how, random_state=seed)
     if out is None:
         files.emit(filled, as_json=shared.as_json)
         return
@@ -149,10 +190,24 @@ def impute(
         path = files.write_records(filled, out)
         note(f"wrote {path} ({files.describe(filled)})")
     if shared.as_json:
-        say(_json({"out": str(path), "n": len(filled), "how": how, "seed": seed}))
+        say_json({"out": str(path), "n": len(filled), "how": how, "seed": seed})
 
 
-def _require(records: Any, what: str) -> None:
+def place_for(opened: OpenRun, shared: Shared, name: str) -> str | None:
+    """Return where a verb writes: `--out`, else a picture in the run folder; None for a table on stdout.
+
+    Errors:
+        Problem: If that folder is being written by a run, whose pictures it would mix with.
+    """
+    if shared.out or opened.modality != "image":
+        return shared.out
+    if who := holder(opened.path) or holder(opened.path.parent):
+        raise Problem(f"{opened.path} is being written by {who}. Wait for it, or give --out.")
+    return str(opened.path / f"{name}.png")
+
+
+def require(records: Any, what: str) -> None:
+    """Raise `Problem` unless there are records."""
     if not len(records):
         raise Problem(f"{what} holds no records. Choose another --split or source.")
 
@@ -161,11 +216,3 @@ def _figure(value: float | None) -> str:
     if value is None:
         return "-"
     return f"{value:,.2f}" if abs(value) < 1000 else f"{value:,.1f}"
-
-
-def _json(value: Any) -> str:
-    import json
-
-    from ..store import to_jsonable
-
-    return json.dumps(to_jsonable(value), ensure_ascii=False)

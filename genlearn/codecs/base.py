@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,12 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..data.memory import block_rows, room
 from ..data.records import Records
 from ..errors import Problem
 from ..layout import Code, Layout
 
 Exactness = Literal["exact", "bound", "estimate"]
 EVERY_KIND = frozenset({"real", "ordered", "binary", "category"})
+MODALITIES = ("table", "image")  # each a file of this folder
 
 
 def weakest(*kinds: Exactness) -> Exactness:
@@ -74,6 +75,16 @@ class Codec(ABC):
         """`bound` if integers are dequantised, else `exact`."""
         return "bound" if any(f.width for f in self.layout.fields) else "exact"
 
+    @property
+    @abstractmethod
+    def features(self) -> int:
+        """How many values a record has, labels that were given apart from it left out."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of these values; empty where they have none."""
+        return ()
+
     @abstractmethod
     def fit(self, records: Records) -> Self:
         """Learn levels, scales and atoms from training records; sets `layout` and `notes`."""
@@ -126,8 +137,29 @@ class Codec(ABC):
     def encode(
         self, records: Records, noise: Tensor | torch.Generator | None = None, unknown: np.ndarray | None = None
     ) -> Code:
-        """`transform(parse(records))`."""
-        return self.transform(self.parse(records), noise, unknown)
+        """`transform(parse(records))`, block by block; a code that does not fit into memory lies on the disk."""
+        n = len(records)
+        if n <= block_rows(records.width):
+            return self.transform(self.parse(records), noise, unknown)
+        whole: Code | None = None
+        for rows, block in records.blocks():
+            code = self.transform(self.parse(block), noise, None if unknown is None else unknown[rows])
+            if whole is None:
+                whole = Code(*(None if t is None else _room(n, t) for t in _tensors(code)))  # type: ignore[arg-type]
+            for there, here in zip(_tensors(whole), _tensors(code), strict=True):
+                if there is not None and here is not None:
+                    there[rows] = here
+        assert whole is not None
+        return whole
+
+
+def _tensors(code: Code) -> tuple[Tensor | None, ...]:
+    return code.x, code.y, code.mask, code.log_det
+
+
+def _room(n: int, like: Tensor) -> Tensor:
+    """Return an uninitialised tensor of `n` rows, on the disk if it is too large for the memory."""
+    return torch.from_numpy(room((n, *like.shape[1:]), like.numpy().dtype))
 
 
 def codec_for(modality: str) -> type[Codec]:
@@ -137,7 +169,6 @@ def codec_for(modality: str) -> type[Codec]:
         >>> codec_for("image").modality
         'image'
     """
-    module = f"genlearn.codecs.{modality}"
-    if not modality.isidentifier() or importlib.util.find_spec(module) is None:
-        raise Problem(f'no codec for modality "{modality}". Known: table, image.')
-    return importlib.import_module(module).codec
+    if modality not in MODALITIES:
+        raise Problem(f'no codec for modality "{modality}". Known: {", ".join(MODALITIES)}.')
+    return importlib.import_module(f"genlearn.codecs.{modality}").codec

@@ -1,4 +1,7 @@
-"""How a table codec chooses what each column becomes: lattice or continuous, atoms, levels, scale. Looks at training records only."""
+"""How a table codec chooses what each column becomes: lattice or continuous, atoms, levels, scale. Looks at training records only.
+
+Of a long table it looks at the digest: what may occur in any of the rows, what is usual in those that were drawn.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +14,17 @@ import numpy as np
 import pandas as pd
 
 from ..data.columns import ColumnInfo, hashable, is_date, is_number
+from ..data.digest import Column
 from ..errors import Problem
 from ..layout import Role
 from .levels import Levels, plain
 from .numbers import NumberFormat
 from .part_level import LevelColumn
-from .part_number import Lattice, NumberColumn
-from .parts import SkippedColumn
+from .part_number import LATTICE_LEVELS, Lattice, NumberColumn
+from .parts import MOST_DIGITS, SkippedColumn
 from .scales import Affine, fit_scale
 
 FEW_VALUES = 20  # whole numbers with at most so many values are categories
-LATTICE_LEVELS = 256  # lattices up to this long are ordered fields, longer ones are dequantised
 MOST_LEVELS = 200  # categories beyond it share the level "other"
 ATOM_SHARE, LATTICE_ATOM_SHARE, ATOM_COUNT, MOST_ATOMS = 0.05, 0.15, 20, 5
 SPIKE = 3  # times as frequent as both neighbours on the lattice
@@ -29,7 +32,7 @@ SURE_STEP = 10  # so many distinct values share a step other than 1 by chance wi
 
 
 def choose(
-    series: pd.Series,
+    column: Column,
     info: ColumnInfo,
     *,
     takes: frozenset[str],
@@ -41,15 +44,15 @@ def choose(
     """Return what a column becomes.
 
     Arguments:
-        series: The column in training.
-        info: What the column is.
+        column: The column in training.
+        info: What it is.
         takes: Field kinds that the model can handle.
         keys: Names for the value field and the gate.
         scale: Scale of numbers, see `fit_scale`.
         role: `target` for the label.
         round_to: Digits of the numbers given back; `found` as in training.
     """
-    told = info.note == "as told"
+    told, series = info.note == "as told", column.cells
     if info.type in ("id", "text"):
         return _skipped(series, info)
     if info.type == "constant" and info.n_distinct > 1:
@@ -60,19 +63,19 @@ def choose(
         fmt, numbers = NumberFormat.of(str(info.name), series, date=info.type == "date", round_to=round_to)
         known = numbers[~np.isnan(numbers)]
         if len(known) and not _takes_few_values(known, fmt, info, told):
-            return _number(fmt, numbers, info, told, takes=takes, keys=keys, scale=scale, role=role)
-        return _levels_of_numbers(series, info, fmt, numbers, takes, keys[0], role)
+            return _number(fmt, numbers, column.drawn, info, told, takes=takes, keys=keys, scale=scale, role=role)
+        return _levels_of_numbers(column, info, fmt, numbers, takes, keys[0], role)
     if is_number(series) or is_date(series):
         fmt, numbers = NumberFormat.of(str(info.name), series, date=is_date(series))
-        return _levels_of_numbers(series, info, fmt, numbers, takes, keys[0], role)
+        return _levels_of_numbers(column, info, fmt, numbers, takes, keys[0], role)
     series = hashable(series)
     levels = Levels.of(series)
-    return _level_column(series, info, levels, levels.index(series), takes, keys[0], role)
+    return _level_column(column, info, levels, levels.index(series), takes, keys[0], role)
 
 
 # -- categories ------------------------------------------------------------------------------------------------------
 def _levels_of_numbers(
-    series: pd.Series,
+    column: Column,
     info: ColumnInfo,
     fmt: NumberFormat,
     numbers: np.ndarray,
@@ -82,15 +85,16 @@ def _levels_of_numbers(
 ) -> LevelColumn:
     values = np.unique(numbers[~np.isnan(numbers)])
     index = np.where(np.isnan(numbers), -1, np.searchsorted(values, numbers))
-    return _level_column(series, info, Levels(tuple(values.tolist())), index, takes, key, role, fmt)
+    return _level_column(column, info, Levels(tuple(values.tolist())), index, takes, key, role, fmt)
 
 
 def _level_column(
-    series: pd.Series, info: ColumnInfo, levels: Levels, index: np.ndarray, takes: frozenset[str], key: str, role: Role,
+    column: Column, info: ColumnInfo, levels: Levels, index: np.ndarray, takes: frozenset[str], key: str, role: Role,
     fmt: NumberFormat | None = None,
 ) -> LevelColumn:  # fmt: skip
-    missing = index < 0
-    counts = np.bincount(index[~missing], minlength=len(levels))
+    series, missing = column.cells, index < 0
+    counts = np.bincount(index[~missing & column.drawn], minlength=len(levels))
+    counts = np.maximum(counts, 1)  # a value that was not drawn is rare, not impossible
     rest: tuple[int, ...] = ()
     if len(levels) > MOST_LEVELS:
         by_count = np.argsort(-counts, kind="stable")
@@ -173,16 +177,18 @@ def find_atoms(known: np.ndarray, lattice: Lattice | None) -> tuple[float, ...]:
 
 
 def _number(
-    fmt: NumberFormat, numbers: np.ndarray, info: ColumnInfo, told: bool, *, takes: frozenset[str], keys: tuple[str, str],
-    scale: str, role: Role,
+    fmt: NumberFormat, numbers: np.ndarray, drawn: np.ndarray, info: ColumnInfo, told: bool, *, takes: frozenset[str],
+    keys: tuple[str, str], scale: str, role: Role,
 ) -> NumberColumn:  # fmt: skip
     known = numbers[~np.isnan(numbers)]
     smooth = told and info.type == "real"
     lattice = None if smooth else find_lattice(known, fmt.decimals, whole=info.type == "integer" or fmt.form == "date")
     if lattice is not None:
         fmt = replace(fmt, decimals=lattice.decimals if fmt.form != "date" else fmt.decimals)
-    atoms = () if smooth else find_atoms(known, lattice)
-    rest = known[~np.isin(known, atoms)]
+    usual = numbers[drawn & ~np.isnan(numbers)] if scale != "minmax" else known
+    atoms = () if smooth else find_atoms(usual, lattice)
+    rest = usual[~np.isin(usual, atoms)]
+    rest = rest if len(rest) else known[~np.isin(known, atoms)]
     place = lattice.index(rest) if lattice else rest
     ordered = lattice is not None and lattice.levels <= LATTICE_LEVELS and "ordered" in takes
     return NumberColumn(
@@ -206,13 +212,13 @@ def _number(
 # -- what is not modelled --------------------------------------------------------------------------------------------
 def _skipped(series: pd.Series, info: ColumnInfo) -> SkippedColumn:
     present = series.dropna()
-    part = SkippedColumn(info.name, info.type, str(series.dtype), prefix="id-")
+    part = SkippedColumn(info.name, info.type, str(series.dtype), prefix="id-")  # type: ignore[arg-type]
     if info.type == "text" or not len(present):
         return part
     if pd.api.types.is_numeric_dtype(series):
         part.next = math.floor(float(present.max())) + 1
         return part
-    ends = [re.fullmatch(r"(.*?)(\d{1,15})", str(v)) for v in present]
+    ends = [re.fullmatch(rf"(.*?)(\d{{1,{MOST_DIGITS}}})", str(v)) for v in present]
     if all(ends) and len({e[1] for e in ends if e}) == 1:
         widths = {len(e[2]) for e in ends if e}
         part.prefix = next(e[1] for e in ends if e)

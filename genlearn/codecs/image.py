@@ -17,9 +17,12 @@ from ..errors import Problem, did_you_mean
 from ..layout import Code, Field, Layout
 from .base import Codec, Given
 from .levels import MISSING, UNSEEN, Levels
+from .numbers import check_array_type
+from .stored import typed
 
 FEW_LEVELS = 32
-KEPT_OPTIONS = ("origin", "squeeze", "levels")
+KEPT_OPTIONS: dict[str, Any] = {"origin": str, "squeeze": bool, "levels": int}
+MOST_VALUES = 2**22  # per image: lists of as many columns still fit anywhere
 
 
 @dataclass
@@ -69,6 +72,11 @@ class ImageCodec(Codec):
     rows: int
     options: dict[str, Any]
 
+    @property
+    def features(self) -> int:
+        """Height x width x channels."""
+        return math.prod(self.shape)
+
     # -- fitting -----------------------------------------------------------------------------------------------------
     def fit(self, records: Records) -> Self:
         """Learn the number of levels and the labels; set `layout` and `notes`."""
@@ -93,6 +101,8 @@ class ImageCodec(Codec):
         return self
 
     def _arrange(self) -> None:
+        if self._pixels > MOST_VALUES:
+            raise Problem(f"images of {self._pixels:,} values are too large, at most {MOST_VALUES:,}. Resize them.")
         middle = (self.levels - 1) / 2
         if self.pair is not None:
             kind: Any = "binary" if "binary" in self.takes else "category"
@@ -127,7 +137,7 @@ class ImageCodec(Codec):
             raise Problem(
                 f"images are {came}, the model was fitted on {h} x {w} x {c} (height x width x channels). Resize them."
             )
-        flat = np.ascontiguousarray(x.transpose(0, 3, 1, 2)).reshape(len(x), -1)
+        flat = np.array(x.transpose(0, 3, 1, 2), order="C").reshape(len(x), -1)
         if self.pair is not None:
             low, high = self.pair
             k = (flat == high).view(np.uint8)
@@ -264,12 +274,17 @@ class ImageCodec(Codec):
     @classmethod
     def from_json(cls, spec: dict[str, Any]) -> Self:
         """Rebuild a fitted codec."""
-        codec = cls(frozenset(spec["takes"]), spec["fold"])
-        codec.shape, codec.levels = tuple(spec["shape"]), spec["levels"]
-        codec.pair = None if spec["pair"] is None else tuple(spec["pair"])
-        codec.labels = None if spec["labels"] is None else Levels(tuple(spec["labels"]))
-        codec.label_type, codec.target, codec.rows = spec["label_type"], spec["target"], spec["rows"]
-        codec.options, codec.notes = dict(spec["options"]), list(spec["notes"])
+        codec = cls(frozenset(typed(spec["takes"], tuple[str, ...])), typed(spec["fold"], bool))
+        codec.shape, codec.levels = typed(spec["shape"], tuple[int, int, int]), typed(spec["levels"], int)
+        codec.pair = typed(spec["pair"], tuple[int, int] | None)
+        if not 2 <= codec.levels <= 256 or not all(0 <= v <= 255 for v in codec.pair or ()) or min(codec.shape) < 1:
+            raise ValueError(f"no images of shape {codec.shape} have {codec.levels} levels from {codec.pair or 0}")
+        labels = typed(spec["labels"], tuple[Any, ...] | None)
+        codec.labels = None if labels is None else Levels(labels)
+        codec.label_type, codec.target = typed(spec["label_type"], str), typed(spec["target"], str)
+        check_array_type(codec.label_type)
+        codec.rows, codec.notes = typed(spec["rows"], int), list(typed(spec["notes"], tuple[str, ...]))
+        codec.options = {k: typed(v, KEPT_OPTIONS[k], k) for k, v in spec["options"].items()}
         codec._arrange()
         return codec
 
@@ -286,7 +301,7 @@ def _check(x: Any) -> None:
 def _levels_of(x: np.ndarray, told: int | None) -> tuple[tuple[int, int] | None, int]:
     """Return the two values of two-valued images (else None) and the number of levels."""
     seen = np.zeros(256, dtype=np.int64)
-    for block in np.array_split(x.reshape(-1), 1 + x.size // 2**22):  # bincount widens its input to eight bytes a pixel
+    for block in np.array_split(x.reshape(-1), 1 + x.size // 2**20):  # bincount widens its input to eight bytes a pixel
         seen += np.bincount(block, minlength=256)
     values = np.flatnonzero(seen)
     low, high = int(values[0]), int(values[-1])

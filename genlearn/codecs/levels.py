@@ -65,9 +65,7 @@ class Levels:
         if level >= 0:
             return level
         shown = ", ".join(self.labels[:SHOWN]) + (f", ... ({len(self)} in all)" if len(self) > SHOWN else "")
-        same = [label for label in self.labels if label.casefold() == str(value).casefold()]
-        close = did_you_mean(same[0] if same else str(value), self.labels)
-        raise Problem(f'"{name}" has no value "{value}".{close} Values: {shown}.')
+        raise Problem(f'"{name}" has no value "{value}".{did_you_mean(str(value), self.labels)} Values: {shown}.')
 
 
 def plain(value: Any) -> Any:

@@ -4,19 +4,46 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from ..data.columns import EXACT, date_format
+from ..data.columns import DATE_FORMATS, EXACT, date_format
+from ..data.digest import decimals_of
 from ..errors import Problem
 
-DECIMALS = 10
 _EPOCH = np.datetime64(0, "us")
 _DAY, _SECOND = 86_400_000_000, 1_000_000  # in microseconds
 _FIRST, _LAST = np.datetime64("0001-01-01", "us"), np.datetime64("9999-12-31", "us")
+
+
+MOST_DECIMALS = 15  # digits after the point that float64 holds
+
+# What pandas makes of a name of a type may open files (a time zone of dateutil is a path) or import packages.
+_ZONE = re.compile(r"(?!dateutil)[A-Za-z][\w+-]*(/[A-Za-z][\w+-]*){0,2}|UTC[+-]\d\d:\d\d|tz(local|utc)\(\)")
+_DTYPE = re.compile(
+    r"(u?int|U?Int|[fF]loat|complex)\d{1,3}|[A-Za-z_]{1,40}"
+    rf"|timedelta64\[(s|ms|us|ns)\]|datetime64\[(s|ms|us|ns)(, ({_ZONE.pattern}))?\]"
+    r"|(?!.*dateutil)(period|interval|Sparse)\[[\w, .:+/\[\]-]{1,80}\]|(?P<arrow>[\w, =:<>()/+-]{1,80}\[pyarrow\])"
+)
+
+
+def check_dtype(text: str) -> None:
+    """Raise ValueError unless `text` names a type that a column can have."""
+    found = _DTYPE.fullmatch(text)
+    if found is None:
+        raise ValueError(f'"{text}" is no type of a column')
+    if found["arrow"] and "pyarrow" not in sys.modules:
+        raise Problem(f"{text} needs pyarrow, which is not installed. Run: pip install pyarrow.")
+
+
+def check_array_type(text: str) -> None:
+    """Raise ValueError unless `text` names a type that an array of numbers or labels can have."""
+    if not re.fullmatch(r"[<>=|]?[a-zA-Z]+\d{0,4}(\[\w{1,4}\])?", text) or np.dtype(text).itemsize > 2**16:
+        raise ValueError(f'"{text}" is no type of an array')
 
 
 @dataclass(frozen=True)
@@ -40,6 +67,15 @@ class NumberFormat:
     pattern: str = ""
     zone: str = ""
     origin: int = 0
+
+    def __post_init__(self) -> None:
+        check_dtype(self.dtype)
+        if self.decimals is not None and not 0 <= self.decimals <= MOST_DECIMALS:
+            raise ValueError(f'column "{self.name}": {self.decimals} digits after the point are too many')
+        if self.pattern not in ("", "date", *DATE_FORMATS):
+            raise ValueError(f'column "{self.name}": "{self.pattern}" is no format of dates')
+        if self.zone and not _ZONE.fullmatch(self.zone):
+            raise ValueError(f'column "{self.name}": "{self.zone}" is no time zone')
 
     @classmethod
     def of(
@@ -107,10 +143,12 @@ class NumberFormat:
         if pd.api.types.is_datetime64_any_dtype(series):
             moments = series
         else:
-            moments = pd.to_datetime(series, errors="coerce", format=fmt or "ISO8601")
+            # Texts may carry offsets that change with the season: all are brought to UTC, then to the column's zone.
+            moments = pd.to_datetime(series, errors="coerce", format=fmt or "ISO8601", utc=True)
             if fmt and (moments.isna() & series.notna()).any():
-                moments = pd.to_datetime(series, errors="coerce", format="ISO8601")
+                moments = pd.to_datetime(series, errors="coerce", format="ISO8601", utc=True)
             self._refuse((moments.isna() & series.notna()).to_numpy(), series, f"is not a date ({fmt or 'ISO'})")
+            moments = moments.dt.tz_convert(self.zone or "UTC")
         if isinstance(moments.dtype, pd.DatetimeTZDtype):
             moments = moments.dt.tz_localize(None) if local else moments.dt.tz_convert("UTC").dt.tz_localize(None)
         return moments.to_numpy(dtype="datetime64[us]")
@@ -119,7 +157,7 @@ class NumberFormat:
         if bad.any():
             row = int(np.flatnonzero(bad)[0])
             raise Problem(
-                f'column "{self.name}", row {row + 1}: "{series.iloc[row]}" {why}. '
+                f'column "{self.name}", row {series.index[row] + 1}: "{series.iloc[row]}" {why}. '
                 f"Mend the cell, leave it empty, or set the column's type (types: {self.name}=category)."
             )
 
@@ -189,26 +227,3 @@ class NumberFormat:
 def _bounds(dtype: Any) -> tuple[float, float]:
     info = np.iinfo(getattr(dtype, "numpy_dtype", dtype))
     return max(float(info.min), -EXACT), min(float(info.max), EXACT)
-
-
-def decimals_of(numbers: np.ndarray, eps: float = 2.0**-52) -> int | None:
-    """Return how many digits after the point all numbers get by with, or None if more than ten or more than float holds.
-
-    Arguments:
-        numbers: `(n,)`, NaN where missing.
-        eps: Relative precision that the numbers came with.
-
-    Example:
-        >>> decimals_of(np.array([0.5, 12.25, np.nan])), decimals_of(np.array([0.1 + 0.2])), decimals_of(np.array([1 / 3]))
-        (2, 1, None)
-    """
-    values = numbers[~np.isnan(numbers)]
-    if not len(values):
-        return None
-    size = np.abs(values)
-    for decimals in range(DECIMALS + 1):
-        if size.max() * 10.0**decimals * eps * 64 > 1:  # digits near the precision tell nothing
-            return None
-        if (np.abs(np.round(values, decimals) - values) <= 4 * eps * size).all():
-            return decimals
-    return None

@@ -14,8 +14,9 @@ from ..data.columns import hashable
 from ..errors import Problem
 from ..layout import Field, Role
 from .levels import MISSING, UNSEEN, Levels
-from .numbers import NumberFormat
+from .numbers import NumberFormat, check_dtype
 from .part_number import Asked, read_range
+from .stored import rebuild, typed
 
 
 @dataclass(eq=False)
@@ -54,6 +55,15 @@ class LevelColumn:
     none: bool
     common: int
     role: Role = "feature"
+
+    def __post_init__(self) -> None:
+        check_dtype(self.dtype)
+        if len(self.rest) > len(self.levels) or not all(count > 0 for count in self.rest):
+            raise ValueError(f'column "{self.name}": each of the rarest levels needs a count above 0')
+        if not 0 <= self.common < max(1, len(self.levels)) or (self.binary and len(self.labels) != 2):
+            raise ValueError(f'column "{self.name}": its {len(self.levels)} levels do not go with what is said of them')
+        if self.categories is not None and self.format is None and not {*self.levels.values} <= {*self.categories}:
+            raise ValueError(f'column "{self.name}": its levels are not among its categories')
 
     @property
     def measure(self) -> str:
@@ -141,7 +151,7 @@ class LevelColumn:
         inside = [i for i, v in enumerate(self.levels.values) if low <= v <= high]
         if not inside:
             Levels(self.labels).one(str(self.name), value)
-            raise Problem(f'"{self.name}" has no value "{value}".')
+            raise Problem(f'"{self.name}" has no value "{value}". Ask for one of {", ".join(self.labels[:8])}.')
         return {0: float(inside[0]) if len(inside) == 1 else (float(inside[0]), float(inside[-1]))}
 
     def to_json(self) -> dict[str, Any]:
@@ -154,8 +164,6 @@ class LevelColumn:
     @classmethod
     def from_json(cls, spec: dict[str, Any]) -> LevelColumn:
         """Rebuild a column."""
-        spec = {k: v for k, v in spec.items() if k != "part"}
-        spec["levels"], spec["rest"] = Levels(tuple(spec["levels"])), tuple(spec["rest"])
-        spec["format"] = NumberFormat(**spec["format"]) if spec["format"] else None
-        spec["categories"] = None if spec["categories"] is None else tuple(spec["categories"])
-        return cls(**spec)
+        levels = Levels(typed(spec["levels"], tuple[Any, ...], "levels"))
+        fmt = rebuild(NumberFormat, spec["format"]) if spec["format"] is not None else None
+        return rebuild(cls, spec, levels=levels, format=fmt)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -11,8 +12,11 @@ import pandas as pd
 
 from ..errors import Problem
 from ..layout import Field, Role
-from .numbers import NumberFormat
+from .numbers import MOST_DECIMALS, NumberFormat
 from .scales import Scale, scale_from_json
+from .stored import rebuild
+
+LATTICE_LEVELS = 256  # lattices up to this long are ordered fields, longer ones are dequantised
 
 Asked = dict[int, float | tuple[float, float]]
 
@@ -25,6 +29,10 @@ class Lattice:
     step: int
     decimals: int
     levels: int
+
+    def __post_init__(self) -> None:
+        if self.step < 1 or self.levels < 1 or not 0 <= self.decimals <= MOST_DECIMALS:
+            raise ValueError(f"no numbers lie on {self}")
 
     def index(self, numbers: np.ndarray) -> np.ndarray:
         """Return the index of each number; not whole where a number lies between lattice points."""
@@ -74,6 +82,14 @@ class NumberColumn:
     gate: str
     role: Role = "feature"
 
+    def __post_init__(self) -> None:
+        if self.low > self.high:
+            raise ValueError(f'column "{self.name}": the range {self.low}..{self.high} is empty')
+        if self.ordered and (self.lattice is None or self.lattice.levels > LATTICE_LEVELS):
+            raise ValueError(
+                f'column "{self.name}": an ordered field needs a lattice of at most {LATTICE_LEVELS} levels'
+            )
+
     @property
     def gated(self) -> bool:
         """Whether the first of two fields is a gate."""
@@ -106,7 +122,8 @@ class NumberColumn:
             value = Field(self.key, "real", width=width, gate=gate, role=self.role)
         if gate is None:
             return [value]
-        labels = ("value", *(self._shown(a) for a in self.atoms), *(("missing",) if self.absent else ()))
+        atoms = map(str, self.format.write(np.array(self.atoms)))
+        labels = ("value", *atoms, *(("missing",) if self.absent else ()))
         absent = len(labels) - 1 if self.absent else None
         return [Field(gate, "category", levels=len(labels), absent=absent, labels=labels, role=self.role), value]
 
@@ -158,7 +175,8 @@ class NumberColumn:
         low, high = read_range(self.format, value)
         if low > self.high or high < self.low:
             raise Problem(
-                f'"{self.name}" lay in {self._shown(self.low)}..{self._shown(self.high)}, "{value}" is outside.'
+                f'"{self.name}" lay in {self._shown(self.low)}..{self._shown(self.high)}, "{value}" is outside. '
+                "Choose a value or range within."
             )
         if low == high and low in self.atoms:
             return {0: 1.0 + self.atoms.index(low)}
@@ -180,7 +198,7 @@ class NumberColumn:
         first, last = np.ceil(ends[0]), np.floor(ends[1])
         if first > last:
             near = self._shown(float(self.lattice.number(ends[:1])[0]))
-            raise Problem(f'"{self.name}" goes in steps of {self.step:g}, "{value}" lies between. Nearest: {near}.')
+            raise Problem(f'"{self.name}" goes in steps of {self.step:g}, "{value}" lies between. Use {near}.')
         if self.ordered:
             return float(first) if first == last else (float(first), float(last))
         if first == last:
@@ -198,10 +216,9 @@ class NumberColumn:
     @classmethod
     def from_json(cls, spec: dict[str, Any]) -> NumberColumn:
         """Rebuild a column."""
-        spec = {k: v for k, v in spec.items() if k != "part"}
-        spec["format"], spec["scale"] = NumberFormat(**spec["format"]), scale_from_json(spec["scale"])
-        spec["lattice"] = Lattice(**spec["lattice"]) if spec["lattice"] else None
-        return cls(**{**spec, "atoms": tuple(spec["atoms"])})
+        lattice = rebuild(Lattice, spec["lattice"]) if spec["lattice"] is not None else None
+        fmt, scale = rebuild(NumberFormat, spec["format"]), scale_from_json(spec["scale"])
+        return rebuild(cls, spec, format=fmt, scale=scale, lattice=lattice)
 
 
 def read_range(fmt: NumberFormat, value: Any) -> tuple[float, float]:
@@ -231,4 +248,6 @@ def _number(fmt: NumberFormat, value: Any, open_end: float) -> float:
     try:
         return float(fmt.read(pd.Series([value.strip() if isinstance(value, str) else value], dtype=object))[0])
     except Problem:
-        raise Problem(f'"{fmt.name}" takes a number or a range "low:high", not "{value}".') from None
+        dash = re.fullmatch(r"\s*([\d.]+)\s*(?:-|\.\.+|to)\s*([\d.]+)\s*", str(value))
+        close = f' Did you mean "{dash[1]}:{dash[2]}"?' if dash else ""
+        raise Problem(f'"{fmt.name}" must be given a number or a range "low:high", not "{value}".{close}') from None

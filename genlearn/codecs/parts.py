@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import pandas as pd
 
+from .numbers import check_dtype
 from .part_level import LevelColumn
 from .part_number import NumberColumn
+from .stored import rebuild
+
+MOST_DIGITS = 15  # float64 holds them exactly
 
 
 @dataclass(eq=False)
@@ -28,11 +32,16 @@ class SkippedColumn:
     part: ClassVar[str] = "skipped"
 
     name: Any
-    type: str
+    type: Literal["id", "text"]
     dtype: str
     next: int = 1
     prefix: str = ""
     digits: int = 0
+
+    def __post_init__(self) -> None:
+        check_dtype(self.dtype)
+        if not 0 <= self.digits <= MOST_DIGITS:
+            raise ValueError(f"identifiers have at most {MOST_DIGITS} digits, not {self.digits}")
 
     def write(self, n: int) -> pd.Series:
         """Return `n` new cells."""
@@ -56,7 +65,7 @@ class SkippedColumn:
     @classmethod
     def from_json(cls, spec: dict[str, Any]) -> SkippedColumn:
         """Rebuild a column."""
-        return cls(**{k: v for k, v in spec.items() if k != "part"})
+        return rebuild(cls, spec)
 
 
 Part = NumberColumn | LevelColumn | SkippedColumn
@@ -65,4 +74,4 @@ Part = NumberColumn | LevelColumn | SkippedColumn
 def part_from_json(spec: dict[str, Any]) -> Part:
     """Rebuild any column."""
     kinds: dict[str, Any] = {c.part: c for c in (NumberColumn, LevelColumn, SkippedColumn)}
-    return kinds[spec["part"]].from_json(spec)
+    return kinds[spec["part"]].from_json({k: v for k, v in spec.items() if k != "part"})

@@ -2,6 +2,7 @@ r"""Scales: strictly increasing maps \(z = g(v)\) from a column's units to code 
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
@@ -9,6 +10,7 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 from ..errors import Problem, did_you_mean
+from .stored import rebuild
 
 ScaleName = Literal["auto", "standard", "minmax", "quantile", "none"]
 
@@ -22,6 +24,10 @@ class Affine:
 
     loc: float = 0.0
     scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.scale > 0:
+            raise ValueError(f"a scale must be above 0, not {self.scale}")
 
     def forward(self, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return `z` and `log g'(v)`."""
@@ -62,7 +68,13 @@ class Spline:
 
     def __post_init__(self) -> None:
         for name in ("v", "z", "slopes"):
-            object.__setattr__(self, f"_{name}", np.array(getattr(self, name)))
+            object.__setattr__(self, f"_{name}", np.array(getattr(self, name), dtype=np.float64))
+        if len(self.v) < 2 or not len(self.v) == len(self.z) == len(self.slopes):
+            raise ValueError("a spline needs a place, a value and a slope for each of its knots, two at least")
+        if not all(0 < b - a < np.inf for knots in (self.v, self.z) for a, b in itertools.pairwise(knots)):
+            raise ValueError("the knots of a spline must increase")
+        if not min(self.slopes) > 0:
+            raise ValueError("the slopes of a spline must be above 0")
 
     def forward(self, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return `z` and `log g'(v)`."""
@@ -107,9 +119,8 @@ Scale = Affine | Spline
 
 def scale_from_json(spec: dict[str, Any]) -> Scale:
     """Rebuild a scale."""
-    if spec["map"] == "affine":
-        return Affine(spec["loc"], spec["scale"])
-    return Spline(tuple(spec["v"]), tuple(spec["z"]), tuple(spec["slopes"]))
+    maps: dict[str, Any] = {"affine": Affine, "spline": Spline}
+    return rebuild(maps[spec["map"]], {k: v for k, v in spec.items() if k != "map"})
 
 
 def fit_scale(values: np.ndarray, name: str = "auto", gap: float = 0.0) -> Scale:

@@ -13,16 +13,19 @@ import torch
 from torch import Tensor
 
 from ..data.columns import infer_columns
+from ..data.digest import digest
 from ..data.records import Records
 from ..errors import Problem, did_you_mean
 from ..layout import Code, Field, Layout, fold
 from .base import Codec, Given
 from .choose import choose
+from .numbers import check_array_type
 from .part_level import LevelColumn
 from .part_number import NumberColumn
 from .parts import Part, SkippedColumn, part_from_json
+from .stored import typed
 
-KEPT_OPTIONS = ("origin", "dtype", "y_apart")
+KEPT_OPTIONS: dict[str, Any] = {"origin": str, "dtype": str, "y_apart": bool}
 SHOWN = 6
 
 
@@ -76,6 +79,19 @@ class TableCodec(Codec):
     rows: int
     options: dict[str, Any]
 
+    @property
+    def features(self) -> int:
+        """Number of columns, a label that was given apart left out."""
+        return len(self.parts) - bool(self.options.get("y_apart"))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns of a DataFrame, if all of them are text."""
+        apart = self.target if self.options.get("y_apart") else None
+        names = tuple(p.name for p in self.parts if p.name != apart)
+        named = self.options.get("origin") != "array" and all(isinstance(n, str) for n in names)
+        return names if named else ()
+
     # -- fitting -----------------------------------------------------------------------------------------------------
     def fit(self, records: Records) -> Self:
         """Learn levels, lattices, atoms and scales; set `layout` and `notes`."""
@@ -86,7 +102,8 @@ class TableCodec(Codec):
             raise Problem(f'the table has no column "{records.target}" to be the target.{close}')
         self.target, self.rows = records.target, len(frame)
         self.options = {k: options[k] for k in KEPT_OPTIONS if k in options}
-        infos = infer_columns(frame, options.get("types"), self.target)
+        columns = digest(frame)
+        infos = infer_columns(columns, options.get("types"), self.target)
         as_array = options.get("origin") == "array"
         whole = as_array and np.dtype(options.get("dtype", "float64")).kind in "iu"
         taken = {str(c) for c in frame.columns}
@@ -98,7 +115,7 @@ class TableCodec(Codec):
             taken.add(gate)
             self.parts.append(
                 choose(
-                    frame[name],
+                    columns[name],
                     info,
                     takes=self.takes,
                     keys=(str(name), gate),
@@ -108,6 +125,8 @@ class TableCodec(Codec):
                 )
             )
         self._arrange()
+        if self._label is not None and not self._label.labels:
+            raise Problem(f'the target "{self.target}" has no value in any row. Choose another, or none.')
         self.notes = _notes(self.parts, infos, self.rows)
         return self
 
@@ -171,9 +190,9 @@ class TableCodec(Codec):
             frame = frame.rename(columns={records.target: self.target})
         needed = [p.name for p in self.parts if not isinstance(p, SkippedColumn) and p.name != self.target]
         if lacking := [str(c) for c in needed if c not in frame]:
-            raise Problem(
-                f"the table lacks columns that the model was fitted on: {_listed(lacking)}. Add them (cells may be empty)."
-            )
+            close = did_you_mean(lacking[0], [str(c) for c in frame.columns])
+            fix = f"{close} Rename it." if close else " Add them (cells may be empty)."
+            raise Problem(f"the table lacks columns that the model was fitted on: {_listed(lacking)}.{fix}")
         known = {p.name for p in self.parts}
         if extra := [str(c) for c in frame.columns if c not in known]:
             close = did_you_mean(extra[0], [str(c) for c in known])
@@ -310,9 +329,15 @@ class TableCodec(Codec):
     @classmethod
     def from_json(cls, spec: dict[str, Any]) -> Self:
         """Rebuild a fitted codec."""
-        codec = cls(frozenset(spec["takes"]), spec["fold"])
-        codec.target, codec.rows, codec.options = spec["target"], spec["rows"], dict(spec["options"])
-        codec.notes, codec.parts = list(spec["notes"]), [part_from_json(p) for p in spec["columns"]]
+        codec = cls(frozenset(typed(spec["takes"], tuple[str, ...])), typed(spec["fold"], bool))
+        codec.target, codec.rows = typed(spec["target"], Any), typed(spec["rows"], int)
+        codec.options = {k: typed(v, KEPT_OPTIONS[k], k) for k, v in spec["options"].items()}
+        check_array_type(codec.options.get("dtype", "float64"))
+        codec.notes = list(typed(spec["notes"], tuple[str, ...]))
+        codec.parts = [part_from_json(p) for p in typed(spec["columns"], list)]
+        names = [p.name for p in codec.parts]
+        if len(set(names)) < len(names):
+            raise ValueError("two columns have the same name")
         codec._arrange()
         return codec
 

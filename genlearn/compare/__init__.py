@@ -13,6 +13,7 @@ as long as settings, seed and data agree. What lies in the run folder is enough 
 
 from __future__ import annotations
 
+import json
 import platform
 import shlex
 import shutil
@@ -22,11 +23,13 @@ import time
 import types
 import weakref
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .. import __version__, store
+from .. import __version__, ranks, store
 from ..data.records import Dataset
+from ..lock import alone_in
 from ..model import Model, Watch
 from ..report.board import Board, leaderboard, leaderboard_table
 from ..report.rows import REAL, Row, Trial
@@ -90,42 +93,80 @@ def compare(
 
 def _run(wanted: Plan, out: str | Path | None, resume: bool, watch: Sequence[Watch]) -> Board:
     if out is not None:
-        return _fill(wanted, Path(out), resume, watch)
-    scratch = tempfile.mkdtemp(prefix="genlearn-")
+        with alone_in(out, "compare"):
+            return _fill(wanted, Path(out), resume, watch)
+    ranks.start()
+    (scratch, *_) = ranks.texts(tempfile.mkdtemp(prefix="genlearn-") if ranks.is_first() else "")
     try:
         board = _fill(wanted, Path(scratch), resume, watch)
     except BaseException:
-        shutil.rmtree(scratch)
+        shutil.rmtree(scratch, ignore_errors=not ranks.is_first())
         raise
-    weakref.finalize(board, shutil.rmtree, scratch, ignore_errors=True)  # it lives as long as the board
+    if ranks.is_first():
+        weakref.finalize(board, shutil.rmtree, scratch, ignore_errors=True)  # it lives as long as the board
     return board
 
 
 def _fill(wanted: Plan, folder: Path, resume: bool, watch: Sequence[Watch]) -> Board:
-    bench = Bench(wanted, folder, resume, watch)
     begun = time.monotonic()
-    rows: list[Row] = []
-    references: list[Row] = []
-    skipped = list(wanted.skipped)
-    interrupted = False
-    try:
-        references.append(Row(REAL, [bench.real()], reference=True))
-        for entry in [*wanted.references, *wanted.candidates]:
-            trials: list[Trial] = []
-            try:
-                for k in range(wanted.seeds):
-                    trials.append(bench.trial(entry, k))
-            except Unsuited as e:
-                skipped.append({"name": entry.name, "reason": str(e)})
-            finally:
-                if trials:
-                    (references if entry.reference else rows).append(Row(entry.name, trials, entry.reference))
-    except KeyboardInterrupt:  # rows so far are worth a report; the rest goes on with resume
-        interrupted = True
+    with ranks.apart() as (number, count):  # no fit depends on another: processes share them out
+        bench = Bench(wanted, folder, resume, () if number else watch)
+        entries = [*wanted.references, *wanted.candidates]
+        found = _judged(bench, entries[number::count], real=number == 0)
+    found = found.of_all()
+    rows = [Row(e.name, found.trials[e.name], e.reference) for e in entries if e.name in found.trials]
+    if REAL in found.trials:
+        rows.insert(0, Row(REAL, found.trials[REAL], reference=True))
+    references = [row for row in rows if row.reference]
     facts, run = _facts(wanted.data, references), _circumstances(wanted, time.monotonic() - begun)
-    board = Board(folder, facts, rows, references, skipped, run=run, interrupted=interrupted)
-    store.write_json(folder / "report.json", board.to_json())
+    board = Board(
+        folder, facts, [row for row in rows if not row.reference], references, [*wanted.skipped, *found.skipped],
+        run=run, interrupted=found.stop,
+    )  # fmt: skip
+    with ranks.first_does(f"board {folder}") as writes:
+        if writes:
+            store.write_json(folder / "report.json", board.to_json())
     return board
+
+
+@dataclass
+class _Found:
+    """What came of entries: trials by the name of their row, those that cannot take the data, and what stopped the rest."""
+
+    trials: dict[str, list[Trial]] = field(default_factory=dict)
+    skipped: list[dict[str, str]] = field(default_factory=list)
+    stop: KeyboardInterrupt | None = None
+
+    def of_all(self) -> _Found:
+        """Return what came of the entries of all processes."""
+        if ranks.world() == 1:
+            return self
+        trials = {name: [t.to_json() for t in row] for name, row in self.trials.items()}
+        own = {"trials": trials, "skipped": self.skipped, "stopped": self.stop is not None}
+        together = _Found(stop=self.stop)
+        for found in map(json.loads, ranks.texts(json.dumps(store.to_jsonable(own)))):
+            together.trials |= {name: [Trial.from_json(t) for t in row] for name, row in found["trials"].items()}
+            together.skipped += found["skipped"]
+            together.stop = together.stop or (KeyboardInterrupt() if found["stopped"] else None)
+        return together
+
+
+def _judged(bench: Bench, entries: Sequence[Entry], *, real: bool) -> _Found:
+    """Fit and judge some entries, and real data where that is wanted."""
+    found = _Found()
+    try:
+        if real:
+            found.trials[REAL] = [bench.real()]
+        for entry in entries:
+            try:
+                for k in range(bench.plan.seeds):
+                    trial = bench.trial(entry, k)
+                    found.trials.setdefault(entry.name, []).append(trial)
+            except Unsuited as e:
+                found.skipped.append({"name": entry.name, "reason": str(e)})
+    except KeyboardInterrupt as stop:  # rows so far are worth a report; the rest goes on with resume
+        found.stop = stop
+    return found
 
 
 # -- what is known about a run -----------------------------------------------------------------------------------------
@@ -141,8 +182,9 @@ def _facts(data: Dataset, references: Sequence[Row]) -> dict[str, Any]:
 def _circumstances(wanted: Plan, seconds: float) -> dict[str, Any]:
     from importlib.metadata import version
 
-    program = Path(sys.argv[0]).name
-    command = shlex.join(["genlearn", *sys.argv[1:]]) if program in ("genlearn", "__main__.py") else None
+    program = Path(sys.argv[0])
+    ours = program.name == "genlearn" or program.parts[-2:] == ("genlearn", "__main__.py")
+    command = shlex.join(["genlearn", *sys.argv[1:]]) if ours else None
     packages = {p: version(p) for p in ("torch", "numpy", "scikit-learn")}
     return {
         "command": command, "date": time.strftime("%Y-%m-%d %H:%M"), "seconds": round(seconds, 1), "plan": str(wanted),

@@ -13,10 +13,11 @@ from typing import Any
 
 from .. import store
 from ..errors import Problem, RunFailed
-from ..metrics import Judgement, Yardstick, nats
+from ..metrics import Yardstick, nats
 from ..model import Event, Model, Scores, Watch
 from ..report import exhibits
 from ..report.cost import Meter
+from ..report.pictures import save_records
 from ..report.rows import REAL, Trial
 from .planning import MOST_JUDGED, Entry, Plan, configured
 
@@ -52,8 +53,8 @@ class Bench:
             return found
         trial = Trial(REAL, key=key, reference=True)
         judgement = self.yardstick.real()
-        _note_judgement(trial, judgement)
-        exhibits.show_real(trial, self.data, self.folder / "real")
+        exhibits.note_judgement(trial, judgement)
+        exhibits.show_real(trial, self.data, self.yardstick.schema, self.folder / "real")
         store.write_json(path, trial.to_json())
         return trial
 
@@ -125,13 +126,14 @@ class Bench:
         fake = model.draw(self.yardstick.n, random_state=trial.seed)
         trial.cost["samples_per_second"] = len(fake) / max(time.perf_counter() - begun, 1e-9)
         judgement = self.yardstick.judge(fake, model=model)
-        _note_judgement(trial, judgement)
+        exhibits.note_judgement(trial, judgement)
         trial.measure, trial.notes = model.layout_.measure_id, list(model.codec_.notes)
         if isinstance(model, Scores):
             trial.kind = model.kind_
             trial.metrics["nats"] = nats(model.log_prob(self.data.test.take(slice(0, MOST_JUDGED))))
         if trial.seed == 0:
-            exhibits.show(trial, model, self.data, fake, judgement, home)
+            save_records(fake, home / "samples")
+            exhibits.show(trial, model, self.data, fake, judgement, self.yardstick.schema, home)
 
     def _finished(self, path: Path, key: str) -> Trial | None:
         found = _read(path) if self.resume else None
@@ -145,11 +147,6 @@ class Bench:
         kept = {k: v for k, v in params.items() if k != "device"}
         text = json.dumps(store.to_jsonable([*parts, self.data.target, kept]), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _note_judgement(trial: Trial, judgement: Judgement) -> None:
-    trial.metrics, trial.remarks = dict(judgement.metrics), list(judgement.notes)
-    trial.copies = exhibits.copy_test(judgement.copies)
 
 
 class _Curve:

@@ -109,11 +109,11 @@ def plan(
         >>> [e.name for e in plan(np.random.default_rng(0).normal(size=(60, 2)), models="gmm").candidates]
         ['gmm']
     """
-    dataset = _dataset(data, target, label)
     if seeds < 1:
         raise Problem(f"seeds must be at least 1, not {seeds}.")
     if budget is not None and steps is not None:
-        raise Problem("give a budget or a number of steps, not both.")
+        raise Problem(f"a budget ({budget}) and a number of steps ({steps}) exclude each other. Give one of them.")
+    dataset = _dataset(data, target, label)
     options = {k: v for k, v in {"budget": budget, "steps": steps, "device": device}.items() if v is not None}
     wanted = [models] if isinstance(models, str | Model) else models
     named = _named(wanted)
@@ -139,6 +139,11 @@ def _dataset(data: Any, target: str | None, label: Any) -> Dataset:
 def _named(wanted: Sequence[str | Model] | None) -> list[tuple[str, Model]]:
     """Return candidates and references with names that are unique and fit for a folder."""
     references = [n for n in model_names() if model_class(n).reference]
+    plain = [m for m in wanted or () if isinstance(m, str)]
+    if wanted is not None and not wanted:
+        raise Problem("there are no models to compare. Name some, or leave them out to compare all.")
+    if twice := next((m for m in plain if plain.count(m) > 1), None):
+        raise Problem(f'the model "{twice}" is named twice. Name it once; seeds say how often each model is fitted.')
     if wanted is None:
         others = [n for n in model_names() if n not in references]
         wanted = sorted(others, key=lambda n: (model_class(n).needs_gradients, n))

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .records import Dataset, Records, fingerprint
+from .disk import blocks
+from .records import Dataset, Records
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from .columns import ColumnInfo
 
 NATURAL_REPEATS = 0.2  # above it, equal rows are no accident but what few columns with few levels give
@@ -25,23 +28,42 @@ def duplicate_notes(parts: dict[str, np.ndarray], dropped: int) -> list[str]:
         parts: Content hashes by part, after dropping.
         dropped: How many records were dropped before.
     """
-    import pandas as pd
-
     notes = [f"{dropped:,} repeated records were dropped."] if dropped else []
-    content = np.concatenate(list(parts.values()))
-    repeats = len(content) - len(pd.unique(content))
-    if repeats > NATURAL_REPEATS * len(content):
+    n, repeats = sum(map(len, parts.values())), repeats_in(*parts.values())
+    if repeats > NATURAL_REPEATS * n:
         return [
             *notes,
-            f"{repeats / len(content):.0%} of the records repeat an earlier one (kept; --drop-duplicates drops repeats).",
+            f"{repeats / n:.0%} of the records repeat an earlier one (kept; --drop-duplicates drops repeats).",
         ]
     if repeats:
         said = "1 record repeats" if repeats == 1 else f"{repeats:,} records repeat"
         notes.append(f"{said} an earlier one (kept; --drop-duplicates drops repeats).")
-    for name in ("valid", "test"):
-        if shared := int(pd.Index(parts[name]).isin(parts["train"]).sum()):
-            notes.append(f"{shared:,} of the {len(parts[name]):,} {name} records also occur in train.")
+        train = np.sort(parts["train"])
+        for name in ("valid", "test"):
+            if len(train) and (shared := _shared(parts[name], train)):
+                notes.append(f"{shared:,} of the {len(parts[name]):,} {name} records also occur in train.")
     return notes
+
+
+def repeats_in(*content: np.ndarray) -> int:
+    """Return how many of the hashes repeat an earlier one."""
+    ordered = np.concatenate(content)
+    ordered.sort()
+    return sum(int((ordered[rows][1:] == ordered[rows][:-1]).sum()) for rows in _overlapping(len(ordered)))
+
+
+def _overlapping(n: int) -> Iterator[slice]:
+    """Yield slices that share their ends, so that neighbours meet."""
+    return (slice(max(0, rows.start - 1), rows.stop) for rows in blocks(n, 1))
+
+
+def _shared(content: np.ndarray, ordered: np.ndarray) -> int:
+    """Return how many hashes occur among ordered ones."""
+    found = 0
+    for rows in blocks(len(content), 1):
+        part = content[rows]
+        found += int((ordered[np.searchsorted(ordered, part).clip(max=len(ordered) - 1)] == part).sum())
+    return found
 
 
 def column_notes(records: Records, columns: Mapping[Any, ColumnInfo]) -> list[str]:
@@ -63,15 +85,29 @@ def column_notes(records: Records, columns: Mapping[Any, ColumnInfo]) -> list[st
     return notes
 
 
-def outliers(records: Records, column: str) -> int:
-    r"""Return how many values have \(|x - \mathrm{median}| > 20 \cdot \mathrm{MAD} / 0.6745\); 0 where MAD is 0 (spikes)."""
-    values = records.x[column].to_numpy("float64", na_value=np.nan)
-    values = values[np.isfinite(values)]
-    if not len(values):
+def outliers(records: Records, name: str) -> int:
+    r"""Return how many values have \(|x - \mathrm{median}| > 20 \cdot \mathrm{MAD} / 0.6745\); 0 where MAD is 0 (spikes).
+
+    Median and MAD of a long table are those of evenly spaced rows; the count is of all.
+    """
+    from .digest import DRAWN
+
+    column, n = records.x[name], len(records)
+    drawn = _finite(column if n <= DRAWN else column.iloc[np.arange(DRAWN) * n // DRAWN])
+    if not len(drawn):
         return 0
-    distance = np.abs(values - np.median(values))
-    spread = np.median(distance) / _NORMAL_MAD
-    return int((distance > _OUTLIER * spread).sum()) if spread > 0 else 0
+    with np.errstate(over="ignore"):  # near the largest float, a spread may be infinite: then nothing is far
+        median = np.median(drawn)
+        spread = np.median(np.abs(drawn - median)) / _NORMAL_MAD
+        if not spread > 0:
+            return 0
+        far = (np.abs(_finite(column.iloc[rows]) - median) > _OUTLIER * spread for rows in blocks(n, 1))
+        return sum(int(part.sum()) for part in far)
+
+
+def _finite(column: pd.Series) -> np.ndarray:
+    values = column.to_numpy("float64", na_value=np.nan)
+    return values[np.isfinite(values)]
 
 
 def summarise(data: Dataset, columns: Mapping[Any, ColumnInfo]) -> str:
@@ -124,12 +160,11 @@ def inferred(records: Records) -> dict[str, ColumnInfo]:
     return infer_columns(records.x, records.options.get("types"), records.target)
 
 
-def repeated(records: Records) -> tuple[np.ndarray, np.ndarray]:
-    """Return the content hashes of records, and True where a record repeats an earlier one."""
-    content = fingerprint(records)
+def repeated(content: np.ndarray) -> np.ndarray:
+    """Return True where a content hash repeats an earlier one."""
     again = np.ones(len(content), dtype=bool)
     again[np.unique(content, return_index=True)[1]] = False
-    return content, again
+    return again
 
 
 def _listed(names: list[str]) -> str:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
 
 from ..errors import Problem, did_you_mean
+
+if TYPE_CHECKING:
+    from .digest import Column
 
 ColumnType = Literal["real", "integer", "category", "boolean", "date", "id", "text", "constant"]
 
@@ -66,7 +69,7 @@ class ColumnInfo:
 
 
 def infer_columns(
-    frame: pd.DataFrame, types: Mapping[Any, str] | None = None, target: Any = None
+    frame: pd.DataFrame | Mapping[Any, Column], types: Mapping[Any, str] | None = None, target: Any = None
 ) -> dict[Any, ColumnInfo]:
     """Tell what each column of a table is.
 
@@ -75,7 +78,7 @@ def infer_columns(
     says so. The target is never an id or text.
 
     Arguments:
-        frame: The table, one row per record.
+        frame: The table, one row per record, or its digest (`data/digest.py`).
         types: Column -> type, for columns that are known better.
         target: The label's column.
 
@@ -87,38 +90,49 @@ def infer_columns(
         >>> {name: info.type for name, info in infer_columns(frame, {"age": "real"}).items()}
         {'age': 'real', 'city': 'category', 'since': 'constant'}
     """
+    from .digest import digest
+
+    columns = digest(frame) if isinstance(frame, pd.DataFrame) else frame
     types = dict(types or {})
-    names = [str(c) for c in frame.columns]
+    names = [str(c) for c in columns]
     for column, kind in types.items():
-        if column not in frame.columns:
+        if column not in columns:
             raise Problem(
-                f'types names the column "{column}", which the table does not have.{did_you_mean(str(column), names)}'
+                f'types names the column "{column}", which the table does not have.{did_you_mean(str(column), names)} '
+                f"Columns: {', '.join(names[:12])}{', ...' if len(names) > 12 else ''}."
             )
         if kind not in get_args(ColumnType):
             known = ", ".join(get_args(ColumnType))
             raise Problem(
                 f'"{kind}" (column "{column}") is no column type.{did_you_mean(str(kind), get_args(ColumnType))} Known: {known}.'
             )
-    return {c: _infer(c, frame[c], types.get(c), is_target=c == target) for c in frame.columns}
+    return {c: _infer(c, known, types.get(c), is_target=c == target) for c, known in columns.items()}
 
 
-def _infer(name: Any, series: pd.Series, given: str | None, *, is_target: bool) -> ColumnInfo:
-    present = hashable(series).dropna()
-    missing, distinct = len(series) - len(present), int(present.nunique())
+def _infer(name: Any, column: Column, given: str | None, *, is_target: bool) -> ColumnInfo:
+    present = hashable(column.cells).dropna()
+    missing, distinct = column.missing, column.distinct
     kind: str
     if given is not None:
         kind, note = given, "as told"
     elif distinct <= 1 and (missing == 0 or distinct == 0):
         kind, note = "constant", "" if distinct else "no cell has a value"
     else:
-        kind, note = _guess(str(name).rstrip(" .:#"), present, distinct)
+        kind, note = _guess(str(name).rstrip(" .:#"), present, column.present, distinct)
         if is_target and kind in ("id", "text"):
             kind, note = ("category", "the target") if not is_number(present) else ("integer", "the target")
     return ColumnInfo(name, kind, missing, distinct, note)  # type: ignore[arg-type]
 
 
-def _guess(name: str, present: pd.Series, distinct: int) -> tuple[str, str]:
-    """Return type and note of a column with at least two cells to tell apart (missing ones included)."""
+def _guess(name: str, present: pd.Series, n: int, distinct: int) -> tuple[str, str]:
+    """Return type and note of a column with at least two cells to tell apart (missing ones included).
+
+    Arguments:
+        name: The column's name.
+        present: Cells with a value.
+        n: How many cells of the table have one.
+        distinct: How many different values they have.
+    """
     if isinstance(present.dtype, pd.CategoricalDtype):
         return "category", ""
     content = pd.api.types.infer_dtype(present, skipna=True)
@@ -127,17 +141,13 @@ def _guess(name: str, present: pd.Series, distinct: int) -> tuple[str, str]:
     if is_date(present):
         return "date", ""
     if is_number(present):
-        return _guess_number(name, present, distinct)
+        return _guess_number(name, present, n, distinct)
     if content == "string":
-        return _guess_string(name, present, distinct)
-    return (
-        ("category", "")
-        if distinct <= max(FEW_LEVELS, len(present) // 20)
-        else ("text", f"{distinct} {content} values")
-    )
+        return _guess_string(name, present, n, distinct)
+    return ("category", "") if distinct <= max(FEW_LEVELS, n // 20) else ("text", f"{distinct} {content} values")
 
 
-def _guess_number(name: str, present: pd.Series, distinct: int) -> tuple[str, str]:
+def _guess_number(name: str, present: pd.Series, n: int, distinct: int) -> tuple[str, str]:
     if pd.api.types.is_timedelta64_dtype(present):
         return "real", "durations in seconds"
     values = pd.to_numeric(present).to_numpy(dtype=np.float64)
@@ -148,19 +158,18 @@ def _guess_number(name: str, present: pd.Series, distinct: int) -> tuple[str, st
             and (finite == np.floor(finite)).all()
             and (_NAMED_ID.search(name) or _NAMED_ID_CAMEL.search(name))
         )
-        return ("id", "whole numbers without repeats") if big and distinct == len(present) else ("real", "")
-    if distinct == len(values) > 2:
+        return ("id", "whole numbers without repeats") if big and distinct == n else ("real", "")
+    if distinct == n > 2:
         named = _NAMED_ID.search(name) or _NAMED_ID_CAMEL.search(name)
-        orderly = bool((np.diff(values) > 0).all()) or np.ptp(values) < 2 * len(values)
+        orderly = bool((np.diff(values) > 0).all()) or np.ptp(values) < 2 * n
         if named or (orderly and _NAMED_COUNTER.search(name)):
             return "id", "whole numbers without repeats"
     return "integer", ""
 
 
-def _guess_string(name: str, present: pd.Series, distinct: int) -> tuple[str, str]:
+def _guess_string(name: str, present: pd.Series, n: int, distinct: int) -> tuple[str, str]:
     if (fmt := date_format(present)) is not None:
         return "date", f"format {fmt}"
-    n = len(present)
     unique = distinct == n > 2
     if unique and (_NAMED_ID.search(name) or _NAMED_ID_CAMEL.search(name)):
         return "id", "texts without repeats"

@@ -1,17 +1,14 @@
-"""Delimited text (CSV and its kin) into a DataFrame: encoding, delimiter, header and decimal sign are found by looking."""
+"""Delimited text (CSV and its kin) into a DataFrame: delimiter, header and decimal sign are found by looking."""
 
 from __future__ import annotations
 
-import codecs
 import csv
-import gzip
 import io
 import re
-import zlib
 from collections import Counter
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import Problem
 
@@ -19,13 +16,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MISSING = frozenset({"", "?", "-", ".", "NA", "N/A", "n/a", "na", "#N/A", "NaN", "nan", "NAN", "null", "NULL", "None"})
+MOST_COLUMNS = 20_000
 _DELIMITERS = ",;\t|"
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?inf", re.I)
 _COMMA_NUMBER = re.compile(r"[+-]?(\d{1,3}(\.\d{3})+|\d+)(,\d+)?")
 _WHOLE = re.compile(r"[+-]?\d+")
 _LEADING_ZERO = re.compile(r"0\d+")
 _DATE = re.compile(r"(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4})([ T]\d{1,2}:\d{2}.*)?")
-_SAMPLE_ROWS, _SAMPLE_CHARACTERS = 500, 1_000_000
+_SAMPLE_ROWS, _SAMPLE_CHARACTERS, _SAMPLE_CELLS = 500, 1_000_000, 20_000
+_LONGEST_CELL = 2**31 - 1  # Python's own limit, 131,072, is shorter than some texts
 
 
 @dataclass(frozen=True)
@@ -45,39 +44,6 @@ class Dialect:
     names: tuple[str, ...] | None
     text: frozenset[int] = frozenset()
     whole: frozenset[int] = frozenset()
-
-
-def decode_text(data: bytes, where: str) -> tuple[str, list[str]]:
-    """Return text with `\\n` line ends, and notes; unpacks gzip, honours byte order marks, falls back to Latin-1."""
-    data = gunzip(data, where)
-    notes = []
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        text = data.decode("utf-16", errors="replace")
-    elif b"\0" in data[:4096]:
-        raise Problem(
-            f"{where} is not text: it holds zero bytes. Give a CSV, JSON lines, Parquet, .npz or image source."
-        )
-    else:
-        try:
-            text = data.decode("utf-8-sig")
-        except UnicodeDecodeError as e:
-            text = data.decode("latin-1")
-            notes.append(f"{where} is not UTF-8 (byte {e.start}), read as Latin-1.")
-    return text.replace("\r\n", "\n").replace("\r", "\n"), notes
-
-
-def gunzip(data: bytes, where: str) -> bytes:
-    """Return the bytes, unpacked if they are gzip.
-
-    Errors:
-        Problem: If the packed data is damaged.
-    """
-    if not data.startswith(b"\x1f\x8b"):
-        return data
-    try:
-        return gzip.decompress(data)
-    except (OSError, EOFError, zlib.error) as e:
-        raise Problem(f"{where} is damaged ({e}). Download or pack it again.") from None
 
 
 def looks_tabular(text: str) -> bool:
@@ -104,6 +70,7 @@ def sniff(text: str, where: str, header: bool = True) -> Dialect:
     rows = _sample(text, delimiter)
     if not rows:
         raise Problem(f"{where} is empty. Give a file with at least one row.")
+    refuse_width(_consistency(rows)[1], where)
     names = tuple(rows[0]) if header and _is_header(rows, delimiter) else None
     body = rows[1:] if names else rows
     width = max(Counter(map(len, body)).most_common(1)[0][0] if body else 0, 1)
@@ -119,6 +86,13 @@ def sniff(text: str, where: str, header: bool = True) -> Dialect:
         text=frozenset(j for j, c in enumerate(columns) if any(map(_LEADING_ZERO.fullmatch, c))),
         whole=frozenset(j for j, c in enumerate(columns) if c and all(map(_WHOLE.fullmatch, c))),
     )
+
+
+def refuse_width(width: int, where: str) -> None:
+    """Raise `Problem` for more columns than anybody waits for: each costs about a millisecond at every turn."""
+    if width > MOST_COLUMNS:
+        fix = "Give fewer columns, or a matrix the other way round"
+        raise Problem(f"{where} has {width:,} columns, more than the {MOST_COLUMNS:,} that can be learned. {fix}.")
 
 
 def parse(text: str, dialect: Dialect, where: str) -> tuple[pd.DataFrame, list[str]]:
@@ -147,8 +121,11 @@ def parse(text: str, dialect: Dialect, where: str) -> tuple[pd.DataFrame, list[s
         )
     except pd.errors.ParserError as e:
         _find_ragged_row(text, dialect, where)
+        _find_open_quote(text, dialect, where)
         reason = str(e).rsplit("C error: ", 1)[-1].strip()
         raise Problem(f"{where} cannot be read as a table ({reason}). Look for an unclosed quote.") from None
+    if frame.isna().all(axis=None):
+        raise Problem(f"{where}: all cells are empty. Give a file with at least one value.")
     if frame[frame.columns[-1]].isna().any() or frame.shape[1] < len(dialect.names or ()):
         _find_ragged_row(text, dialect, where)
     for j in dialect.whole:
@@ -171,27 +148,31 @@ def _name_columns(frame: pd.DataFrame, dialect: Dialect, where: str) -> tuple[pd
         else:
             given = ["", *given]  # R writes row names without a name of their own
     if len(given) != frame.shape[1]:
-        raise Problem(f"{where}: the header names {len(given)} columns but rows have {frame.shape[1]} values. Mend it.")
+        named = f"the header names {len(given)} column{'s' * (len(given) != 1)} but rows have {frame.shape[1]} values"
+        raise Problem(f"{where}, line 1: {named}. Make them agree, or delete the line if it is no header.")
     empty = [j for j, name in enumerate(given) if not name and frame.iloc[:, j].isna().all()]
     if empty and len(empty) < len(given):
         frame = frame.drop(columns=frame.columns[empty])
         given = [name for j, name in enumerate(given) if j not in empty]
         notes.append(f"{where}: empty columns without a name were left out ({len(empty)}).")
     names: list[str] = []
+    taken, written, k = set[str](), set(given), dict[str, int]()
     for j, name in enumerate(given):
         new = base = name or ("index" if j == 0 else f"column_{j + 1}")
-        k = 2
-        while new in names or (new != name and new in given):
-            new, k = f"{base}_{k}", k + 1
+        while new in taken or (new != name and new in written):
+            k[base] = k.get(base, 1) + 1
+            new = f"{base}_{k[base]}"
         names.append(new)
+        taken.add(new)
     frame.columns = names
     if renamed := [f'{n} (was "{g}")' for n, g in zip(names, given, strict=True) if n != g]:
-        notes.append(f"{where}: columns without a name of their own are called {', '.join(renamed)}.")
+        more = f" and {len(renamed) - 6:,} more" if len(renamed) > 6 else ""
+        notes.append(f"{where}: columns without a name of their own are called {', '.join(renamed[:6])}{more}.")
     return frame, notes
 
 
 def _after_header(text: str, delimiter: str) -> str:
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
+    reader = _reader(text, delimiter)
     while not any(cell.strip() for cell in next(reader)):
         continue
     return text.split("\n", reader.line_num)[-1] if text.count("\n") >= reader.line_num else ""
@@ -228,9 +209,8 @@ def _kind(cell: str, delimiter: str) -> str:
 # -- shape -------------------------------------------------------------------------------------------------------------
 def _sample(text: str, delimiter: str) -> list[list[str]]:
     head = text[:_SAMPLE_CHARACTERS]
-    reader = csv.reader(io.StringIO(head, newline=""), delimiter=delimiter, skipinitialspace=True)
     try:
-        rows = list(islice(reader, _SAMPLE_ROWS))
+        rows = list(islice(_reader(head, delimiter), _SAMPLE_ROWS))
     except csv.Error:
         return []
     if len(rows) > 1 and len(rows) < _SAMPLE_ROWS and len(head) < len(text):
@@ -248,27 +228,52 @@ def _consistency(rows: list[list[str]]) -> tuple[float, int]:
 
 def _plausibility(rows: list[list[str]], delimiter: str) -> tuple[float, float, int]:
     share, width = _consistency(rows)
-    cells = [c.strip() for r in rows[1:] or rows for c in r]
+    cells = [c.strip() for r in rows[1:] or rows for c in r[:_SAMPLE_CELLS]][:_SAMPLE_CELLS]
     numbers = sum(_kind(c, delimiter) in ("number", "date") for c in cells)
     return (round(share, 1), numbers / max(len(cells), 1), width)
 
 
 def _find_ragged_row(text: str, dialect: Dialect, where: str) -> None:
     """Raise `Problem` for the first row whose length is not that of most rows."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=dialect.delimiter, skipinitialspace=True)
     width = len(dialect.names) if dialect.names else 0
     body = _sample(text, dialect.delimiter)[1 if dialect.names else 0 :]
-    common = Counter(map(len, body)).most_common(1)[0][0]
+    common = Counter(map(len, body)).most_common(1)[0][0] if body else width
     if not width or common == width + 1:
         width = common
+    reader = _reader(text, dialect.delimiter)
+    begins = 1
     try:
         for row in reader:
-            if row and len(row) != width and any(c.strip() for c in row):
-                if dialect.names and tuple(row) == dialect.names:
-                    continue
+            odd = (
+                len(row) != width
+                and any(c.strip() for c in row)
+                and not (dialect.names and tuple(row) == dialect.names)
+            )
+            if odd and reader.line_num > begins:
                 raise Problem(
-                    f"{where}, line {reader.line_num}: {len(row)} values where {width} are expected. "
+                    f"{where}, line {begins}: a quote opens a cell that ends in line {reader.line_num}. Close the quote."
+                )
+            if odd:
+                count = f"{len(row)} value{'s' * (len(row) != 1)}"
+                raise Problem(
+                    f"{where}, line {begins}: {count} where {width} are expected. "
                     "Quote cells that hold the delimiter, or delete the row."
                 )
+            begins = reader.line_num + 1
     except csv.Error as e:
-        raise Problem(f"{where}, line {reader.line_num}: {e}. Look for an unclosed quote.") from None
+        raise Problem(f"{where}, line {begins}: {e}. Look for an unclosed quote.") from None
+
+
+def _find_open_quote(text: str, dialect: Dialect, where: str) -> None:
+    """Raise `Problem` for a quote that is never closed."""
+    reader, begins = _reader(text, dialect.delimiter, strict=True), 1
+    try:
+        for _ in reader:
+            begins = reader.line_num + 1
+    except csv.Error:
+        raise Problem(f"{where}, line {begins}: a quote opens a cell that never ends. Close the quote.") from None
+
+
+def _reader(text: str, delimiter: str, *, strict: bool = False) -> Any:
+    csv.field_size_limit(_LONGEST_CELL)
+    return csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=strict)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
-import struct
-from collections.abc import Callable, Iterable, Sequence
+import re
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -13,6 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import Problem
+from .disk import blocks, gather
+from .memory import fits, room
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -24,7 +28,7 @@ SUFFIXES = frozenset({
 _KEEP, _LARGEST = 128, 64
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ImageFile:
     """One image that has not been read yet: its path for people, and how to get its bytes."""
 
@@ -32,7 +36,7 @@ class ImageFile:
     read: Callable[[], bytes]
 
 
-@dataclass
+@dataclass(slots=True)
 class Picture:
     """One decoded image, or why there is none.
 
@@ -72,17 +76,40 @@ def load_images(
     Errors:
         Problem: If none can be read.
     """
-    pictures = _each(lambda f: _decode(f, None, _KEEP), files)
+    with bombs_refused():
+        return _loaded(files, size, where)
+
+
+@contextlib.contextmanager
+def bombs_refused() -> Iterator[None]:
+    """Let Pillow raise for images of more than 89 million pixels, and keep its other worries to itself.
+
+    Enter it outside of threads: filters of warnings are of the whole process.
+    """
+    from PIL import Image
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        yield
+
+
+def _loaded(
+    files: Sequence[ImageFile], size: int | tuple[int, int] | None, where: str
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    few = fits(3 * _KEEP**2 * len(files))  # else only sizes are read at first, and pixels a few images at a time
+    pictures = _each(lambda f: _decode(f, None, _KEEP if few else 0), files)
     known = [p for p in pictures if not p.error]
-    heights, widths = (np.array([getattr(p, side) for p in known]) for side in ("height", "width"))
+    x, heights, widths = np.empty(0), *(np.array([getattr(p, side) for p in known]) for side in ("height", "width"))
     resized: list[int] = []
     if known:
         shape = _common_size(heights, widths) if size is None else _as_pair(size)
-        odd = [p.pixels is None or p.pixels.shape[:2] != shape for p in pictures]
+        odd = [max(p.height, p.width) > _KEEP or (p.height, p.width) != shape for p in pictures]
         resized = [i for i, p in enumerate(pictures) if not p.error and odd[i]]
-        for i, picture in zip(resized, _each(lambda i: _decode(files[i], shape, 0), resized), strict=True):
-            pictures[i] = picture
+        x = _pixels(files, pictures, shape)
     good = [i for i, p in enumerate(pictures) if not p.error]
+    if not good and len(files) == 1:
+        raise Problem(f"{files[0].path} cannot be read as an image ({pictures[0].error}). Give another file.")
     if not good:
         first = f"{files[0].path}: {pictures[0].error}"
         raise Problem(f"{where} holds no readable image, {len(files):,} tried ({first}). Replace them.")
@@ -90,14 +117,34 @@ def load_images(
     if resized := [i for i in resized if not pictures[i].error]:
         notes.append(
             f"{len(resized):,} of {len(good):,} images resized to {shape[0]}x{shape[1]} "
-            f"(they are {_range(heights, widths)}; --size changes it)."
+            f"(they are {_range(heights, widths)}{'; --size changes it' if size is None else ''})."
         )
     traits = [t for i in good for t in pictures[i].traits]
     if alpha := traits.count("alpha"):
         notes.append(f"{alpha:,} images with transparency were laid on white.")
     if deep := traits.count("16-bit"):
         notes.append(f"{deep:,} images with 16-bit values were scaled to 8 bits.")
-    return _stack([pictures[i].pixels for i in good], shape), np.array(good), notes
+    return x if len(good) == len(x) else gather(x, np.array(good)), np.array(good), notes
+
+
+def _pixels(files: Sequence[ImageFile], pictures: list[Picture], shape: tuple[int, int]) -> np.ndarray:
+    """Return the pixels of all images at one size, reading those that are not there; note in `pictures` what fails."""
+    x, colour = room((len(files), *shape, 3), np.uint8), False
+    for rows in blocks(len(files), 3 * shape[0] * shape[1]):
+        here = range(rows.start, rows.stop)
+        to_read = [i for i in here if not pictures[i].error and not _has(pictures[i], shape)]
+        for i, picture in zip(to_read, _each(lambda i: _decode(files[i], shape, 0), to_read), strict=True):
+            pictures[i] = picture
+        for i in here:
+            pixels, pictures[i].pixels = pictures[i].pixels, None
+            if pixels is not None and not pictures[i].error:
+                x[i] = pixels if pixels.ndim == 3 else pixels[..., None]
+                colour |= pixels.ndim == 3
+    return x if colour else x[..., :1]
+
+
+def _has(picture: Picture, shape: tuple[int, int]) -> bool:
+    return picture.pixels is not None and picture.pixels.shape[:2] == shape
 
 
 def _each(work: Callable, items: Iterable) -> list[Picture]:
@@ -121,12 +168,19 @@ def _decode(file: ImageFile, shape: tuple[int, int] | None, keep: int) -> Pictur
             plain, traits = _plain(upright)
             if shape is not None:
                 plain = ImageOps.fit(plain, (shape[1], shape[0]), Image.Resampling.LANCZOS)
-    except (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError) as e:
-        return Picture(error=str(e).split("<")[0].strip() or type(e).__name__)
+    except Exception as e:  # decoders of broken files raise anything
+        return Picture(error=why_unreadable(e))
     pixels = np.asarray(plain)
     if pixels.ndim == 3 and (pixels[..., :1] == pixels[..., 1:]).all():
         pixels = pixels[..., 0]
     return Picture(pixels.shape[0], pixels.shape[1], pixels, traits)
+
+
+def why_unreadable(e: BaseException) -> str:
+    """Return in a few words why an image cannot be read."""
+    if "decompression bomb" in str(e):
+        return f"more pixels than any picture in a data set: {re.sub(r'[^0-9]', '', str(e).partition(')')[0])}"
+    return str(e).split("<")[0].strip().rstrip(".") or type(e).__name__
 
 
 def _plain(image: Image.Image) -> tuple[Image.Image, frozenset[str]]:
@@ -162,15 +216,6 @@ def _as_pair(size: int | tuple[int, int]) -> tuple[int, int]:
     if len(pair) != 2 or not all(isinstance(s, int) and 1 <= s <= 4096 for s in pair):
         raise Problem(f"--size must be a number of pixels (32) or height and width, not {size!r}.")
     return pair[0], pair[1]
-
-
-def _stack(pixels: Sequence[np.ndarray | None], shape: tuple[int, int]) -> np.ndarray:
-    channels = 3 if any(p is not None and p.ndim == 3 for p in pixels) else 1
-    x = np.empty((len(pixels), *shape, channels), dtype=np.uint8)
-    for row, p in zip(x, pixels, strict=True):
-        assert p is not None
-        row[:] = p if p.ndim == 3 else p[..., None]
-    return x
 
 
 def _unreadable(files: Sequence[ImageFile], pictures: Sequence[Picture]) -> list[str]:

@@ -12,12 +12,15 @@ import numpy as np
 from ..errors import Problem, did_you_mean
 from .arrange import labels_of_paths, parts_of_paths
 from .arrays import array_records
-from .cleaning import NATURAL_REPEATS, column_notes, duplicate_notes, inferred, repeated, summarise
+from .cells import check_cells
+from .cleaning import NATURAL_REPEATS, column_notes, duplicate_notes, inferred, repeated, repeats_in, summarise
 from .images import ImageFile, load_images
-from .records import Dataset, Modality, Part, Records, as_records
+from .memory import allowance, fits, in_words
+from .raw import readable
+from .records import Dataset, Modality, Part, Records, as_records, fingerprint
 from .sources import Source, locate
 from .split import TEST_SHARE, VALID_SHARE, assign
-from .tables import TableFile, check_cells, load_tables
+from .tables import TableFile, load_tables
 
 Scale = Literal["auto", "standard", "minmax", "quantile", "none"]
 _PARTS: tuple[Part, ...] = ("train", "valid", "test")
@@ -36,6 +39,7 @@ def read(
     test: Any = None,
     header: bool = True,
     size: int | tuple[int, int] | None = None,
+    rows: int | None = None,
     seed: int = 0,
 ) -> Dataset:
     r"""Read any source into train, valid and test records, with notes on what was seen and done.
@@ -58,6 +62,7 @@ def read(
         test: A source for the test part.
         header: False: the first row of a delimited file is data. True: it is a header unless it parses like the body.
         size: Height and width of images in pixels; one number for a square.
+        rows: Learn from at most so many records, drawn from the training part; valid and test stay as they are.
         seed: Same seed, same split.
 
     Errors:
@@ -68,7 +73,7 @@ def read(
         >>> genlearn.read("digits").summary.split(" (")[0]
         '1,797 images 8x8 grey, 10 labels · train 1,257 / valid 180 / test 360'
     """
-    _check(target, label, modality, scale, seed)
+    _check(target, label, modality, scale, rows, seed)
     main = _open(source, modality)
     given: dict[str, Source] = {n: _open(s, modality) for n, s in (("valid", valid), ("test", test)) if s is not None}
     if isinstance(source, Dataset) and not given and not any((target, label, types, scale, drop_duplicates)):
@@ -82,12 +87,28 @@ def read(
     brought = "all" not in parts
     columns = {}
     if next(iter(parts.values())).modality == "table":
-        parts = {name: _targeted(r, wish or main.target, main.where) for name, r in parts.items()}
+        parts = {name: _targeted(r, main.target if wish is None else wish, main.where) for name, r in parts.items()}
         whole = Records.join(list(parts.values()))
+        from .told import check_left, check_told  # and pandas with it, which the names of data sets can do without
+
         columns = inferred(whole)
+        check_told(whole.x, types or {}, main.where)
+        check_left(columns, main.where)
+        if whole.target is not None and not columns[whole.target].n_distinct:
+            raise Problem(
+                f'{main.where}: the target "{whole.target}" has no value in any row. Choose another --target.'
+            )
         notes += column_notes(whole, columns)
     cut, said = _cut(parts, drop_duplicates, seed)
     notes += said
+    if rows is not None and rows < (n := len(cut["train"])):
+        cut["train"] = cut["train"].take(np.sort(np.random.default_rng(seed).permutation(n)[:rows]))
+        notes.append(f"{rows:,} of {n:,} training records are learned from (--rows).")
+    if not fits(size := cut["train"].nbytes):
+        notes.append(
+            f"{in_words(size)} of training records are read from the disk: {in_words(allowance())} of memory may be used "
+            "for data in all their forms (GENLEARN_MEMORY changes it)."
+        )
     data = Dataset(
         main.name, cut["train"], cut["valid"], cut["test"], tuple(dict.fromkeys(notes)), brought_split=brought
     )
@@ -114,11 +135,15 @@ def read_all(source: Any, **options: Any) -> Records:
     )
     parts = {name: _optioned(r, known.get("types"), known.get("scale")) for name, r in parts.items()}
     records = Records.join([parts[name] for name in ("all", *_PARTS) if name in parts])
-    return _targeted(records, wish or main.target, main.where) if records.modality == "table" else records
+    return (
+        _targeted(records, main.target if wish is None else wish, main.where)
+        if records.modality == "table"
+        else records
+    )
 
 
 # -- opening -----------------------------------------------------------------------------------------------------------
-def _check(target: Any, label: Any, modality: Any, scale: Any, seed: Any) -> None:
+def _check(target: Any, label: Any, modality: Any, scale: Any, rows: Any, seed: Any) -> None:
     if modality is not None and modality not in get_args(Modality):
         raise Problem(f'no modality "{modality}".{did_you_mean(str(modality), get_args(Modality))} Use table or image.')
     if scale is not None and scale not in get_args(Scale):
@@ -126,6 +151,8 @@ def _check(target: Any, label: Any, modality: Any, scale: Any, seed: Any) -> Non
         raise Problem(f'--scale must be one of {", ".join(get_args(Scale))}, not "{scale}".{close}')
     if target is not None and label is not None and str(label) != target:
         raise Problem(f'--target says "{target}" and --label says "{label}". Give one of them.')
+    if rows is not None and (isinstance(rows, bool) or not isinstance(rows, int | np.integer) or rows < 1):
+        raise Problem(f"--rows must be a whole number of at least 1, not {rows!r}.")
     if not isinstance(seed, int | np.integer) or seed < 0:
         raise Problem(f"seed must be a whole number of at least 0, not {seed!r}.")
 
@@ -184,8 +211,11 @@ def _together(
     files: list[Any], main: Source, header: bool, size: Any, label: Any, target: str | None, notes: list[str]
 ) -> dict[str, Records]:
     if main.kind == "tables":
-        sheets = [TableFile(_shown(s, f), f.read) for _, f, s in files]
-        frames, said = load_tables(sheets, header=header, target=target or main.target)
+        if size is not None:
+            raise Problem(f"--size is for images, {main.where} is a table. Leave it out.")
+        sheets = [TableFile(_shown(s, f), f.read, f.place) for _, f, s in files]
+        with readable(main.where):
+            frames, said = load_tables(sheets, header=header, target=target or main.target)
         notes += said
         pieces: dict[str, list[Records]] = {}
         for (part, _, _), frame in zip(files, frames, strict=True):
@@ -195,7 +225,8 @@ def _together(
 
 
 def _images(files: list[Any], main: Source, size: Any, label: Any, notes: list[str]) -> dict[str, Records]:
-    x, good, said = load_images([ImageFile(_shown(s, f), f.read) for _, f, s in files], size, main.where)
+    with readable(main.where):
+        x, good, said = load_images([ImageFile(_shown(s, f), f.read) for _, f, s in files], size, main.where)
     notes += said
     labels = np.full(len(files), np.nan, dtype=object)
     found = False
@@ -233,14 +264,18 @@ def _check_alike(parts: Mapping[str, Records], main: Source) -> None:
     first = next(iter(parts.values()))
     for name, part in parts.items():
         if part.modality != first.modality:
-            raise Problem(f"{main.where} is {first.modality} data but the {name} part is {part.modality} data.")
+            raise Problem(
+                f"{main.where} is {first.modality} data but the {name} part is {part.modality} data. Give both in one form."
+            )
         if first.modality == "image" and part.x.shape[1:] != first.x.shape[1:]:
             raise Problem(
                 f"{main.where} has images of {first.x.shape[1:]} (height, width, channels) but the {name} part has "
                 f"{part.x.shape[1:]}. Give --size, or images of one shape."
             )
         if first.modality == "table" and (lost := [c for c in first.x if c not in part.x and c != first.target]):
-            raise Problem(f'the {name} part has no column "{lost[0]}", which {main.where} has.')
+            raise Problem(
+                f'the {name} part has no column "{lost[0]}", which {main.where} has. Give parts with the same columns.'
+            )
 
 
 def _targeted(records: Records, target: str | None, where: str) -> Records:
@@ -251,23 +286,20 @@ def _targeted(records: Records, target: str | None, where: str) -> Records:
     if target not in records.x.columns:
         names = [str(c) for c in records.x.columns]
         shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
-        lower = {n.lower(): n for n in names}
-        close = f' Did you mean "{lower[target.lower()]}"?' if target.lower() in lower else did_you_mean(target, names)
-        raise Problem(f'{where} has no column "{target}".{close} Columns: {shown}.')
+        raise Problem(f'{where} has no column "{target}".{did_you_mean(target, names)} Columns: {shown}.')
     return replace(records, target=target)
 
 
 def _cut(parts: dict[str, Records], drop: bool, seed: int) -> tuple[dict[Part, Records], list[str]]:
     """Drop repeats if asked, then cut the parts that are missing from the first one."""
-    content, repeats, dropped = {}, 0.0, 0
+    content, dropped = {}, 0
     source = "all" if "all" in parts else "train"
     for name, part in parts.items():
-        content[name], again = repeated(part)
-        if drop and again.any():
+        content[name] = fingerprint(part)
+        if drop and (again := repeated(content[name])).any():
             parts[name], content[name], dropped = part.take(~again), content[name][~again], dropped + int(again.sum())
-        elif name == source:
-            repeats = float(again.mean())
-    hashes = content[source]
+    hashes = content.pop(source)
+    repeats = repeats_in(hashes) / max(1, len(hashes))
     notes = []
     apart = parts[source].modality == "table" and repeats > NATURAL_REPEATS
     shares = {n: 0.0 if n in parts else s for n, s in (("valid", VALID_SHARE), ("test", TEST_SHARE))}
@@ -277,9 +309,10 @@ def _cut(parts: dict[str, Records], drop: bool, seed: int) -> tuple[dict[Part, R
     cut: dict[Part, Records] = {}
     hashed: dict[str, np.ndarray] = {}
     for k, name in enumerate(_PARTS):
-        if name in parts and name != source:
+        if name in content:
             cut[name], hashed[name] = parts[name], content[name]
         else:
             rows = np.flatnonzero(number == k)
             cut[name], hashed[name] = parts[source].take(rows), hashes[rows]
+    del hashes, number
     return cut, duplicate_notes(hashed, dropped) + notes

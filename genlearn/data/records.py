@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -21,7 +22,7 @@ Part = Literal["train", "valid", "test"]
 
 @dataclass(frozen=True)
 class Records:
-    """Records of one modality.
+    """Records of one modality. What does not fit into memory is the same DataFrame or array, mapped from a file (`memory.py`).
 
     Arguments:
         modality: `table` or `image` (later `text`, `audio`).
@@ -44,22 +45,44 @@ class Records:
 
     def take(self, rows: Any) -> Records:
         """Return the records at the given positions (an index array, a mask or a slice)."""
-        x = self.x.iloc[rows].reset_index(drop=True) if self.modality == "table" else self.x[rows]
+        from .disk import gather, gather_rows
+
+        x = gather_rows(self.x, rows) if self.modality == "table" else gather(self.x, rows)
         return replace(self, x=x, y=None if self.y is None else self.y[rows])
+
+    def blocks(self, size: int | None = None) -> Iterator[tuple[slice, Records]]:
+        """Yield all records in order with their rows, `size` at a time; by default as many as have about a million values."""
+        from .disk import blocks
+
+        for rows in blocks(len(self), self.width, size):
+            x = self.x.iloc[rows] if self.modality == "table" else self.x[rows]
+            yield rows, replace(self, x=x, y=None if self.y is None else self.y[rows])
+
+    @property
+    def width(self) -> int:
+        """Values per record: columns, or pixels and channels."""
+        return math.prod(self.x.shape[1:])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all records, wherever they lie."""
+        from .disk import frame_bytes
+
+        return frame_bytes(self.x) if self.modality == "table" else self.x.nbytes
 
     @staticmethod
     def join(parts: Sequence[Records]) -> Records:
         """Return the records of all parts, in order; labels only if every part has them."""
+        from .disk import stack, stack_rows
+
         first = parts[0]
         if len(parts) == 1:
             return first
         if first.modality == "table":
-            import pandas as pd
-
-            return replace(first, x=pd.concat([p.x for p in parts], ignore_index=True))
+            return replace(first, x=stack_rows([p.x for p in parts]))
         labels = [p.y for p in parts if p.y is not None]
         y = np.concatenate(labels) if len(labels) == len(parts) else None
-        return replace(first, x=np.concatenate([p.x for p in parts]), y=y)
+        return replace(first, x=stack([p.x for p in parts]), y=y)
 
     @property
     def labels(self) -> np.ndarray | None:
@@ -117,7 +140,7 @@ class Dataset:
         """Name of the label, if there is one."""
         return self.train.target
 
-    @property
+    @cached_property
     def split_id(self) -> str:
         """Short hash of the three parts' contents: results belong to one split."""
         digest = hashlib.sha256()
@@ -137,13 +160,15 @@ def fingerprint(records: Records) -> np.ndarray:
     """Return `(n,)` uint64 hashes of the records' contents: equal records have equal hashes."""
     import pandas as pd
 
-    if records.modality == "table":
-        return pd.util.hash_pandas_object(records.x, index=False).to_numpy()
-    flat = np.ascontiguousarray(records.x).reshape(len(records), math.prod(records.x.shape[1:]))
-    return np.array(
-        [int.from_bytes(hashlib.blake2b(row.tobytes(), digest_size=8).digest(), "little") for row in flat],
-        dtype=np.uint64,
-    )
+    found = np.empty(len(records), dtype=np.uint64)
+    for rows, block in records.blocks():
+        if records.modality == "table":
+            found[rows] = pd.util.hash_pandas_object(block.x, index=False)
+            continue
+        flat = np.ascontiguousarray(block.x).reshape(len(block), block.width)
+        digests = (hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in flat)
+        found[rows] = [int.from_bytes(digest, "little") for digest in digests]
+    return found
 
 
 def as_records(data: Any, y: Any = None) -> Records:
@@ -170,26 +195,75 @@ def as_records(data: Any, y: Any = None) -> Records:
         data = data.to_frame()
     if isinstance(data, pd.DataFrame):
         return _table(data, y, {"origin": "dataframe"})
+    if hasattr(data, "toarray") and hasattr(data, "nnz"):
+        raise Problem("sparse matrices are not supported. Give a dense one: X.toarray().")
     if hasattr(data, "__array__") or (isinstance(data, Sequence) and not isinstance(data, str)):
-        array = np.asarray(data)
-        if array.ndim in (3, 4) and array.dtype == np.uint8:
-            return _images(array, y)
-        if array.ndim in (3, 4):
-            raise Problem(
-                f"images must be uint8 arrays (n, h, w) or (n, h, w, c), this is {array.dtype}. "
-                "Scale to 0..255 and use .astype('uint8')."
-            )
-        if array.ndim == 1 and array.dtype.kind in "US":
-            raise Problem("lists of text are not supported yet. Give a table, images, or a path to either.")
-        if array.ndim == 2 and array.dtype.kind in "biuf":
-            frame = pd.DataFrame(array.astype(np.float64), columns=[f"x{j}" for j in range(array.shape[1])])
-            types = dict.fromkeys(frame.columns, "real")
-            return _table(frame, y, {"origin": "array", "types": types, "scale": "standard", "dtype": str(array.dtype)})
-        raise Problem(
-            f"cannot tell what an array of shape {array.shape} and type {array.dtype} is. "
-            "Give a DataFrame, a numeric (n, d) array, or uint8 images (n, h, w[, c])."
-        )
+        return _of_array(np.asarray(data), y)
     raise Problem(f"cannot read a {type(data).__name__}. Give a DataFrame, an array, or genlearn.read(path).")
+
+
+def _of_array(array: np.ndarray, y: Any) -> Records:
+    """Return an array as images or as a table, whichever its axes say."""
+    if array.dtype.kind == "c":
+        raise Problem("Complex data not supported. Give real and imaginary parts as two columns.")
+    if array.ndim in (3, 4) and array.dtype == np.uint8:
+        return _images(array, y)
+    if array.ndim in (3, 4):
+        raise Problem(
+            f"images must be uint8 arrays (n, h, w) or (n, h, w, c), this is {array.dtype}. "
+            "Scale to 0..255 and use .astype('uint8')."
+        )
+    if array.ndim == 2:
+        return _matrix(array, y)
+    if array.ndim == 1 and array.dtype.kind in "US":
+        raise Problem("lists of text are not supported yet. Give a table, images, or a path to either.")
+    if array.ndim == 1 and array.dtype.kind in "biuf":
+        raise Problem(
+            f"expected a 2D array, got a 1D array of {len(array)} numbers. Reshape your data: X.reshape(-1, 1) for one "
+            "column, X.reshape(1, -1) for one record."
+        )
+    raise _unknown(array)
+
+
+def _matrix(array: np.ndarray, y: Any) -> Records:
+    """Return a matrix of numbers as `real` columns without inference, one of objects as a table."""
+    import pandas as pd
+
+    if not array.shape[1]:
+        raise Problem(f"0 feature(s) (shape={array.shape}) while a minimum of 1 is required. Give at least one column.")
+    if array.dtype.kind in "OUS":
+        array = _numbers_if_all_are(array)
+    if array.dtype.kind in "OUS":
+        return _table(pd.DataFrame(array).add_prefix("x").infer_objects(), y, {"origin": "dataframe"})
+    if array.dtype.kind not in "biuf":
+        raise _unknown(array)
+    names = [f"x{j}" for j in range(array.shape[1])]
+    frame = pd.DataFrame(_floats(array), columns=names, copy=False)
+    types = dict.fromkeys(frame.columns, "real")
+    return _table(frame, y, {"origin": "array", "types": types, "scale": "standard", "dtype": str(array.dtype)})
+
+
+def _unknown(array: np.ndarray) -> Problem:
+    return Problem(
+        f"cannot tell what an array of shape {array.shape} and type {array.dtype} is. "
+        "Give a DataFrame, a numeric (n, d) array, or uint8 images (n, h, w[, c])."
+    )
+
+
+def _floats(array: np.ndarray) -> np.ndarray:
+    """Return a copy as float64; one that is too large for the memory lies on the disk already, or is put there."""
+    from .disk import converted
+    from .memory import fits
+
+    if array.dtype == np.float64 and not fits(array.nbytes):
+        return array
+    return converted(array, lambda rows: array[rows], dtype=np.float64)
+
+
+def _numbers_if_all_are(array: np.ndarray) -> np.ndarray:
+    """Return an array of objects as float64 if every cell is a number, else as it is."""
+    numbers = all(cell is None or isinstance(cell, int | float | np.number) for cell in array.flat)
+    return array.astype(np.float64) if numbers else array
 
 
 def _table(frame: pd.DataFrame, y: Any, options: dict[str, Any]) -> Records:

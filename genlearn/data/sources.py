@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import zipfile
 from collections.abc import Callable, Sequence
@@ -12,23 +13,27 @@ from typing import Literal
 from ..errors import Problem, did_you_mean
 from . import catalog, images, tables
 from .arrange import PART_WORDS, part_of_word, parts_of_paths
-from .arrays import read_idx, read_numpy
-from .delimited import decode_text, looks_tabular
-from .records import Modality, Part, Records, as_records
+from .arrays import array_records, read_idx, read_numpy
+from .delimited import looks_tabular
+from .raw import decode_text, readable
+from .records import Modality, Part, Records
+from .zips import zip_files
 
 Kind = Literal["table", "image", "array", "idx", "text", "audio", "other"]
 _TEXT = frozenset({".txt", ".text", ".md", ".data", ".dat", ".log", ""})
 _AUDIO = frozenset({".wav", ".mp3", ".flac", ".ogg", ".m4a", ".aiff"})
 _IDX = re.compile(r"^(?P<part>[a-z0-9]+)[-_.](?P<what>images|labels)[-_.]idx[13]-?ubyte(\.gz)?$", re.I)
+_PACKED = frozenset({".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar"})
 _ADVICE = "Give a folder or zip of images, a CSV, TSV, JSON lines or Parquet file, .npy, .npz or idx."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class FileRef:
-    """A file in a folder or a zip: relative path, and how to get its bytes."""
+    """A file in a folder or a zip: relative path, how to get its bytes, and where it lies if not in a zip."""
 
     path: str
     read: Callable[[], bytes]
+    place: Path | None = None
 
 
 @dataclass
@@ -66,23 +71,28 @@ def locate(source: str | Path, modality: Modality | None = None) -> Source:
     if modality in ("text", "audio"):
         raise Problem(f"{modality} is not supported yet. {_ADVICE}")
     written = str(source)
-    path = Path(written).expanduser()
     if isinstance(source, str) and (known := catalog.entry(written)) is not None:
         return _from_catalog(known, written)
-    if not path.exists():
-        near = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-        names = [e.name for e in catalog.datasets()] if path.parent == Path() else []
-        raise Problem(f"{written} does not exist.{did_you_mean(path.name, [*near, *names])} {_ADVICE}")
-    try:
+    if not written.strip():
+        raise Problem(f"the source is an empty word. {_ADVICE}")
+    if re.match(r"[a-z][a-z0-9+.-]+://", written, re.I):
+        raise Problem(f"{written} is an address. Download the file and give its path.")
+    with readable(written):
+        path = Path(os.path.expanduser(written))
+        if not path.exists():
+            near = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+            names = [e.name for e in catalog.datasets()] if path.parent == Path() else []
+            raise Problem(f"{written} does not exist.{did_you_mean(path.name, [*near, *names])} {_ADVICE}")
         if path.is_dir():
-            return _from_files(_folder_files(path), path.resolve().name, written.rstrip("/") + "/", modality)
+            return _from_folder(path, written.rstrip("/") + "/", modality)
+        if not path.is_file():
+            raise Problem(f"{written} is a pipe or a device, which can be read but once. Write it to a file first.")
         if path.suffix.lower() != ".npz" and zipfile.is_zipfile(path):
-            return _from_files(_zip_files(path), path.stem, written, modality)
+            packed = [FileRef(name, read) for name, read in zip_files(path, written) if not _hidden(name.split("/"))]
+            return _from_files(packed, path.stem, written, modality)
         if path.suffix.lower() == ".zip":
             raise Problem(f"{written} is damaged: it is no zip file. Pack it again.")
-        return _from_file(FileRef(written, path.read_bytes), _name(path), modality, path)
-    except OSError as e:
-        raise Problem(f"{e.filename or written} cannot be read ({e.strerror or e}).") from None
+        return _from_file(FileRef(written, path.read_bytes, path), _name(path), modality, path)
 
 
 def kind_of(name: str) -> Kind:
@@ -115,19 +125,22 @@ _WORDS: dict[Kind, str] = {"image": "images", "table": "tables", "array": "array
 def _from_file(file: FileRef, name: str, modality: Modality | None, path: Path | None = None) -> Source:
     kind = kind_of(file.path)
     if kind == "array":
-        records, notes = read_numpy(file.read(), file.path)
+        records, notes = read_numpy(file.place or file.read(), file.path)
         return Source(name, file.path, "records", records=records, notes=notes)
     if kind == "image":
         return Source(name, file.path, "images", [file], [None])
+    if kind == "other":
+        ending = PurePosixPath(file.path).suffix
+        advice = "Unpack it and give the folder." if ending.lower() in _PACKED else _ADVICE
+        raise Problem(f"{file.path}: cannot tell what a {ending} file holds. {advice}")
     data = b"" if kind == "table" else file.read()
     if kind == "idx" or data[:2] == b"\0\0":
         siblings = _idx_partner(path) if path is not None else None
         labels = read_idx(siblings.read_bytes(), str(siblings)) if siblings else None
-        return Source(name, file.path, "records", records={"all": as_records(read_idx(data, file.path), labels)})
+        images, notes = array_records(read_idx(data, file.path), labels, file.path)
+        return Source(name, file.path, "records", records={"all": images}, notes=notes)
     if kind == "audio":
         raise Problem(f"{file.path} is sound, which is not supported yet. {_ADVICE}")
-    if kind == "other":
-        raise Problem(f"{file.path}: cannot tell what a {PurePosixPath(file.path).suffix} file holds. {_ADVICE}")
     if kind == "text" and modality != "table":
         text, _ = decode_text(data, file.path)
         if not looks_tabular(text):
@@ -147,43 +160,24 @@ def _idx_partner(path: Path) -> Path | None:
 
 
 # -- folders and zips --------------------------------------------------------------------------------------------------
-def _folder_files(folder: Path) -> list[FileRef]:
+def _from_folder(folder: Path, where: str, modality: Modality | None) -> Source:
+    if all((folder / name).is_file() for name in ("config.json", "codec.json")):
+        raise Problem(f"{where} is a fitted model, not data. Use it with genlearn sample, or give the data to fit.")
     found = sorted(p for p in folder.rglob("*") if p.is_file())
     relative = [p.relative_to(folder) for p in found]
-    return [
-        FileRef(r.as_posix(), p.read_bytes)
-        for p, r in zip(found, relative, strict=True)
-        if not any(part.startswith(".") or part == "__MACOSX" for part in r.parts)
+    files = [
+        FileRef(r.as_posix(), p.read_bytes, p) for p, r in zip(found, relative, strict=True) if not _hidden(r.parts)
     ]
+    return _from_files(files, folder.resolve().name, where, modality)
 
 
-def _zip_files(path: Path) -> list[FileRef]:
-    try:
-        archive = zipfile.ZipFile(path)
-    except zipfile.BadZipFile as e:
-        raise Problem(f"{path} is damaged ({e}). Pack it again.") from None
-    inside = [i for i in archive.infolist() if not i.is_dir()]
-    if any(i.flag_bits & 1 for i in inside):
-        raise Problem(f"{path} is locked with a password. Unpack it and give the folder.")
-
-    def reader(info: zipfile.ZipInfo) -> Callable[[], bytes]:
-        def read() -> bytes:
-            try:
-                return archive.read(info)
-            except (zipfile.BadZipFile, NotImplementedError, EOFError) as e:
-                raise OSError(f"damaged in the zip: {e}") from None
-
-        return read
-
-    parts = [PurePosixPath(i.filename).parts for i in inside]
-    hidden = [any(p.startswith(".") or p == "__MACOSX" for p in ps) for ps in parts]
-    files = [FileRef(i.filename, reader(i)) for i, h in zip(inside, hidden, strict=True) if not h]
-    return sorted(files, key=lambda f: f.path)
+def _hidden(parts: Sequence[str]) -> bool:
+    return any(part.startswith(".") or part == "__MACOSX" for part in parts)
 
 
 def _from_files(files: Sequence[FileRef], name: str, where: str, modality: Modality | None) -> Source:
     if not files:
-        raise Problem(f"{where} is empty. {_ADVICE}")
+        raise Problem(f"{where} is empty, or holds hidden files only. {_ADVICE}")
     by_kind: dict[Kind, list[FileRef]] = {}
     for f in files:
         by_kind.setdefault(kind_of(f.path), []).append(f)
@@ -229,6 +223,7 @@ def _from_sheets(sheets: Sequence[FileRef], name: str, where: str) -> Source:
 def _from_idx(files: Sequence[FileRef], name: str, where: str) -> Source:
     found = {(m["part"].lower(), m["what"].lower()): f for f in files if (m := _IDX.match(PurePosixPath(f.path).name))}
     records: dict[str, Records] = {}
+    notes: list[str] = []
     for word in dict.fromkeys(word for word, _ in found):
         part = part_of_word(word)
         pixels, labels = found.get((word, "images")), found.get((word, "labels"))
@@ -236,15 +231,16 @@ def _from_idx(files: Sequence[FileRef], name: str, where: str) -> Source:
             raise Problem(
                 f"{where}: {word} has no pair of images and labels. Name them train-images-idx3-ubyte and so on."
             )
-        y = read_idx(labels.read(), labels.path).astype("int64") if labels else None
-        records[part] = as_records(read_idx(pixels.read(), pixels.path), y)
+        place = f"{where.rstrip('/')}/{pixels.path}"
+        y = read_idx(labels.read(), f"{where.rstrip('/')}/{labels.path}") if labels else None
+        records[part], said = array_records(read_idx(pixels.read(), place), y, place)
+        notes += said
     if not records:
         raise Problem(
             f"{where} holds {len(files)} idx files with unknown names (first: {files[0].path}). Name one of them."
         )
-    return Source(
-        name, where, "records", records=records if "train" in records else {"all": next(iter(records.values()))}
-    )
+    found_parts = records if "train" in records else {"all": next(iter(records.values()))}
+    return Source(name, where, "records", records=found_parts, notes=notes)
 
 
 # -- the catalogue -----------------------------------------------------------------------------------------------------

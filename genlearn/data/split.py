@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 VALID_SHARE, TEST_SHARE = 0.1, 0.2
+MANY = 2**20  # more records are not counted: each group goes where its hash falls, and shares hold on average
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -14,7 +15,8 @@ def assign(content: np.ndarray, *, valid: float = VALID_SHARE, test: float = TES
     """Return `(n,)` part numbers (0 train, 1 valid, 2 test); records with equal content go to the same part.
 
     Groups of equal records are ordered by a hash of their first position and the seed, then fill test, valid and train.
-    A group that does not fit into what is left of a part goes to the next one.
+    A group that does not fit into what is left of a part goes to the next one. Of more than a million records, each goes
+    where a hash of its content and the seed falls.
 
     Arguments:
         content: `(n,)` hashes: equal where records are equal.
@@ -27,6 +29,8 @@ def assign(content: np.ndarray, *, valid: float = VALID_SHARE, test: float = TES
         array([1257,  180,  360])
     """
     n = len(content)
+    if n > MANY:
+        return _fallen(content, valid, test, seed)
     room_test = min(math.ceil(test * n - 1e-9), max(n - 1, 0))
     room_valid = min(math.floor(valid * n + 0.5), max(n - 1 - room_test, 0))
     _, first, group, size = np.unique(content, return_index=True, return_inverse=True, return_counts=True)
@@ -39,6 +43,14 @@ def assign(content: np.ndarray, *, valid: float = VALID_SHARE, test: float = TES
         elif room_test == room_valid == 0:
             break
     return part_of_group[group]
+
+
+def _fallen(content: np.ndarray, valid: float, test: float, seed: int) -> np.ndarray:
+    part = np.empty(len(content), dtype=np.int8)
+    for start in range(0, len(part), MANY):
+        place = _hash(content[start : start + MANY], seed) / 2.0**64
+        part[start : start + MANY] = np.where(place < test, 2, np.where(place < test + valid, 1, 0))
+    return part
 
 
 def _hash(position: np.ndarray, seed: int) -> np.ndarray:

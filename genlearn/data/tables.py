@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import decimal
-import io
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from ..errors import MissingExtra, Problem, did_you_mean
-from .cells import clean_cells
-from .delimited import Dialect, decode_text, parse, sniff
+from ..errors import Problem
+from .cells import check_cells, clean_cells
+from .delimited import Dialect, parse, sniff
+from .memory import allowance, in_words
+from .parquet import is_large, matching, read_parquet, read_row_groups
+from .raw import decode_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,10 +29,11 @@ SUFFIXES = JSON_SUFFIXES | PARQUET_SUFFIXES | DELIMITED_SUFFIXES
 
 @dataclass(frozen=True)
 class TableFile:
-    """One table that has not been read yet: its path for people, and how to get its bytes."""
+    """One table that has not been read yet: its path for people, how to get its bytes, and where it lies if it is a file."""
 
     path: str
     read: Callable[[], bytes]
+    place: Path | None = None
 
 
 def suffix(name: str) -> str:
@@ -63,12 +65,17 @@ def load_tables(
     """
     import pandas as pd
 
+    if all(suffix(f.path) in PARQUET_SUFFIXES and f.place is not None for f in files):
+        paths = {f.path: cast(Path, f.place) for f in files}
+        if is_large(paths):
+            return read_row_groups(paths, target=target)
     frames: list[pd.DataFrame] = []
     notes: list[str] = []
     dialect: Dialect | None = None
     for file in files:
+        _refuse_large(file)
         if suffix(file.path) in JSON_SUFFIXES | PARQUET_SUFFIXES:
-            frame = _parquet(file) if suffix(file.path) in PARQUET_SUFFIXES else _json(file)
+            frame = read_parquet(file.read(), file.path) if suffix(file.path) in PARQUET_SUFFIXES else _json(file)
         else:
             text, said = decode_text(file.read(), file.path)
             first = dialect
@@ -77,46 +84,22 @@ def load_tables(
             notes += said + ([] if first else more)
         frame.columns = [str(c) for c in frame.columns]
         check_cells(frame, file.path)
-        frames.append(_matching(frame, frames[0], file.path, files[0].path, target) if frames else frame)
+        frames.append(
+            matching(frame, [str(c) for c in frames[0]], file.path, files[0].path, target) if frames else frame
+        )
     lengths = np.cumsum([0, *map(len, frames)])
     whole, said = clean_cells(pd.concat(frames, ignore_index=True) if len(frames) > 1 else frames[0])
     pieces = [whole.iloc[a:b].reset_index(drop=True) for a, b in pairwise(lengths)]
     return pieces, notes + said
 
 
-def _matching(
-    frame: pd.DataFrame, first: pd.DataFrame, where: str, first_where: str, target: str | None
-) -> pd.DataFrame:
-    missing = [c for c in first.columns if c not in frame.columns and c != target]
-    if missing:
-        close = did_you_mean(missing[0], frame.columns)
+def _refuse_large(file: TableFile) -> None:
+    """Refuse text that would have to be in memory as a whole, several times over."""
+    if file.place is not None and (size := file.place.stat().st_size) > allowance():
         raise Problem(
-            f'{where} has no column "{missing[0]}", which {first_where} has.{close} Give files with the same columns.'
+            f"{file.path} holds {in_words(size)}, more than the memory that data may take ({in_words(allowance())}). "
+            "Write it as Parquet, which is read in pieces, or give a part of it."
         )
-    return frame.reindex(columns=first.columns)
-
-
-def _parquet(file: TableFile) -> pd.DataFrame:
-    import pandas as pd
-
-    try:
-        import pyarrow
-    except ImportError:
-        raise MissingExtra("reading Parquet", "pyarrow", "parquet") from None
-    try:
-        frame = pd.read_parquet(io.BytesIO(file.read()), engine="pyarrow")
-    except (pyarrow.ArrowException, OSError, ValueError) as e:
-        reason = str(e).splitlines()[0]
-        raise Problem(f"{file.path} cannot be read as Parquet ({reason}). Write it again or give a CSV.") from None
-    if not isinstance(frame.index, pd.RangeIndex):
-        named = any(n is not None for n in frame.index.names)
-        frame = frame.reset_index(drop=not named)
-    for name in frame.columns:
-        if pd.api.types.is_object_dtype(frame[name].dtype):
-            values = frame[name].dropna()
-            if len(values) and all(isinstance(v, decimal.Decimal) for v in values):
-                frame[name] = frame[name].astype("float64")
-    return frame
 
 
 def _json(file: TableFile) -> pd.DataFrame:
@@ -124,39 +107,30 @@ def _json(file: TableFile) -> pd.DataFrame:
 
     text, _ = decode_text(file.read(), file.path)
     records: list[Any] = []
+    places: list[str] = []
     where = file.path
     try:
         if text.lstrip().startswith("["):
             records = json.loads(text)
+            places = [f"record {i + 1}" for i in range(len(records))]
         else:
             for number, line in enumerate(text.split("\n"), start=1):
                 where = f"{file.path}, line {number}"
                 if line.strip():
                     records.append(json.loads(line))
-    except (json.JSONDecodeError, RecursionError) as e:
-        reason = e.msg if isinstance(e, json.JSONDecodeError) else "nested too deeply"
+                    places.append(f"line {number}")
+    except (ValueError, RecursionError) as e:  # also numbers of more digits than Python reads
+        reason = e.msg if isinstance(e, json.JSONDecodeError) else "nested too deeply, or a number without an end"
         raise Problem(f"{where}: not JSON ({reason}). Write one object per line.") from None
-    bad = next((i for i, r in enumerate(records, start=1) if not isinstance(r, dict)), None)
-    if bad or not records:
-        said = f"record {bad} is no object" if bad else "it holds no records"
-        raise Problem(f'{file.path}: {said}. Write one object per line: {{"age": 30, "city": "Bern"}}.')
-    frame = pd.json_normalize(records)
+    bad = next((i for i, r in enumerate(records) if not isinstance(r, dict)), None)
+    if bad is not None or not records:
+        said = ": it holds no records" if bad is None else f", {places[bad]}: no object"
+        raise Problem(f'{file.path}{said}. Write one object per line: {{"age": 30, "city": "Bern"}}.')
+    try:
+        frame = pd.json_normalize(records)
+    except RecursionError:
+        raise Problem(f"{file.path}: objects are nested too deeply. Write one flat object per line.") from None
     for name in frame.columns[[d.kind == "f" for d in frame.dtypes]]:
         if all(type(r.get(name)) in (int, type(None)) for r in records) and any(name in r for r in records):
             frame[name] = frame[name].astype("Int64")
     return frame
-
-
-def check_cells(frame: pd.DataFrame, where: str) -> None:
-    """Raise `Problem` for a table without rows, or with lists and other containers in its cells."""
-    import pandas as pd
-
-    if not len(frame):
-        raise Problem(f"{where} holds no rows. Give a file with at least one record.")
-    for name in frame.columns:
-        if pd.api.types.is_object_dtype(frame[name].dtype):
-            odd = next((v for v in frame[name] if isinstance(v, list | dict | tuple | set | bytes | np.ndarray)), None)
-            if odd is not None:
-                raise Problem(
-                    f'{where}: column "{name}" holds a {type(odd).__name__} per row. Split it into columns or drop it.'
-                )

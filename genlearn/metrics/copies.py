@@ -1,10 +1,14 @@
 r"""Does the model hand out its training records? The tail test for copies.
 
-\(t\) is the distance at rank \(\max(5, 0.001\,n)\) among the \(n\) distances from held-out records to their nearest training record
-(exact duplicates, which have a test of their own, left out: in a table with a few of them t would be 0, and a copy with a grain of
-noise would pass).
-A model that has learned the law behind the data comes that near no more often than held-out records do; one that copies does. Fisher's
-exact test compares the counts at distance at most \(t\), a second one the counts of exact duplicates. Flagged at p < 0.01.
+A model that has learned the law behind the data comes as near to training records as held-out records do, and no more often; one
+that copies comes nearer. Nearness is read twice: as the distance to the nearest training record, and as its ratio to the distance
+of the second nearest, which finds copies with noise where records lie apart, however dense the data are elsewhere (among
+handwritten digits a noisy copy of an eight is farther from its origin than a new one from the next one).
+
+Each reading is asked at two thresholds: below every held-out record, and at the held-out record of rank \(\max(5, 0.001\,n)\)
+(exact duplicates, which have a test of their own, left out: in a table with a few of them the threshold would be 0, and a copy
+with a grain of noise would pass). Fisher's exact test compares the counts of generated and of held-out records, a last one the
+counts of exact duplicates. Flagged where any p is below 0.01.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from .neighbours import nearest
+from .neighbours import Nearest, nearest
 
 FEWEST_HELD_OUT = 200
 FLAG = 0.01
@@ -28,12 +32,13 @@ class Copies:
 
     Arguments:
         flag: Whether the model copies; None if there are too few held-out records to tell.
-        p_value: The smaller p-value of the two tests.
-        p_near: p-value of the counts at distance at most `threshold`.
+        p_value: The smallest p-value of the tests.
+        p_near: p-value of the counts at small distances, the smaller one of both thresholds.
+        p_ratio: The same for ratios of distances.
         p_exact: p-value of the counts of exact duplicates.
         duplicates: How many generated records equal a training record.
         near: How many generated records are at distance at most `threshold`.
-        threshold: The distance t.
+        threshold: The distance of the held-out record of rank \\(\\max(5, 0.001\\,n)\\).
         n: Number of generated records.
         held_out: Number of held-out records.
         pairs: The eight nearest pairs, `(generated index, training index, distance)`, nearest first.
@@ -43,6 +48,7 @@ class Copies:
     flag: bool | None
     p_value: float | None
     p_near: float | None
+    p_ratio: float | None
     p_exact: float | None
     duplicates: int
     near: int
@@ -57,50 +63,53 @@ class Copies:
         return {**vars(self), "pairs": [list(p) for p in self.pairs]}
 
 
-def tail_test(
-    fake_distance: np.ndarray,
-    held_out_distance: np.ndarray,
-    *,
-    fake_exact: np.ndarray | None = None,
-    held_out_exact: np.ndarray | None = None,
-    nearest_train: np.ndarray | None = None,
-) -> Copies:
-    """Compare distances to the nearest training record: generated against held-out.
+@dataclass(frozen=True)
+class _Tail:
+    """Counts of generated and held-out records up to a threshold, and how probable so many generated ones are by chance."""
+
+    p: float
+    fake: int
+    held_out: int
+    threshold: float
+
+
+def tail_test(fake: Nearest, held_out: Nearest) -> Copies:
+    """Compare nearness to the training records: generated against held-out.
 
     Arguments:
-        fake_distance: `(m,)` distances of generated records to their nearest training record.
-        held_out_distance: `(n,)` the same of held-out records.
-        fake_exact: `(m,)` True where a generated record equals a training record; by default where the distance is 0.
-        held_out_exact: `(n,)` the same of held-out records.
-        nearest_train: `(m,)` which training record is nearest, for `pairs`.
+        fake: The nearest training records of `m` generated records.
+        held_out: Those of `n` held-out records.
 
     Example:
-        >>> far = np.linspace(1, 2, 300)
-        >>> tail_test(far, far).flag, tail_test(np.zeros(300), far).flag, tail_test(far, far[:50]).flag
-        (False, True, None)
+        >>> def at(distance, ratio):
+        ...     return Nearest(np.zeros(len(distance), int), distance, ratio)
+        >>> real = at(np.linspace(1, 2, 300), np.linspace(0.5, 1, 300))
+        >>> tail_test(real, real).flag, tail_test(at(0 * real.distance, 0 * real.ratio), real).flag
+        (False, True)
     """
-    m, n = len(fake_distance), len(held_out_distance)
-    fake_exact = fake_distance == 0 if fake_exact is None else fake_exact
-    held_out_exact = held_out_distance == 0 if held_out_exact is None else held_out_exact
-    index = np.zeros(m, np.int64) if nearest_train is None else nearest_train
-    order = np.argsort(fake_distance, kind="stable")[:SHOWN]
-    pairs = tuple((int(i), int(index[i]), float(fake_distance[i])) for i in order)
-    duplicates = int(fake_exact.sum())
+    m, n = len(fake.distance), len(held_out.distance)
+    order = np.argsort(fake.distance, kind="stable")[:SHOWN]
+    pairs = tuple((int(i), int(fake.row[i]), float(fake.distance[i])) for i in order)
+    twins, expected = int((fake.distance == 0).sum()), int((held_out.distance == 0).sum())
     if n < FEWEST_HELD_OUT or m == 0:
         note = f"too few to tell: {n} held-out records, {FEWEST_HELD_OUT} are needed"
-        return Copies(None, None, None, None, duplicates, 0, None, m, n, pairs, note)
-    rank = max(5, int(np.ceil(0.001 * n)))
-    apart = np.sort(held_out_distance[~held_out_exact])
-    threshold = float(apart[min(rank, len(apart)) - 1]) if len(apart) else 0.0
-    near, held_near = int((fake_distance <= threshold).sum()), int((held_out_distance <= threshold).sum())
-    p_near = _fisher(near, m, held_near, n)
-    p_exact = _fisher(duplicates, m, int(held_out_exact.sum()), n)
-    p = min(p_near, p_exact)
-    expected = held_near / n * m
-    note = (
-        f"{near} of {m} generated records as near to training as {expected:.1f} would be by chance" if p < FLAG else ""
-    )
-    return Copies(p < FLAG, p, p_near, p_exact, duplicates, near, threshold, m, n, pairs, note)
+        return Copies(None, None, None, None, None, twins, 0, None, m, n, pairs, note)
+    apart = held_out.distance > 0
+    near = _tails(fake.distance, held_out.distance, apart)
+    ratio = _tails(fake.ratio, held_out.ratio, apart)
+    exact = _fisher(twins, m, expected, n)
+    tail = min((*near, *ratio), key=lambda t: t.p)
+    p = min(tail.p, exact)
+    note = ""
+    if p < FLAG and exact <= tail.p:
+        note = f"{twins} of {m} generated records equal a training record, where {expected / n * m:.1f} would by chance"
+    elif p < FLAG:
+        how = "as near to training" if tail in near else "as much nearer to one training record than to any other"
+        note = f"{tail.fake} of {m} generated records {how} as {tail.held_out / n * m:.1f} would be by chance"
+    p_near, p_ratio = (min(t.p for t in tails) for tails in (near, ratio))
+    return Copies(
+        p < FLAG, p, p_near, p_ratio, exact, twins, near[1].fake, near[1].threshold, m, n, pairs, note
+    )  # fmt: skip
 
 
 def copies(train: np.ndarray, held_out: np.ndarray, fake: np.ndarray) -> Copies:
@@ -114,8 +123,20 @@ def copies(train: np.ndarray, held_out: np.ndarray, fake: np.ndarray) -> Copies:
         held_out: `(n, d)` held-out records.
         fake: `(m, d)` generated records.
     """
-    index, distance = nearest(fake, train)
-    return tail_test(distance, nearest(held_out, train)[1], nearest_train=index)
+    return tail_test(nearest(fake, train), nearest(held_out, train))
+
+
+def _tails(fake: np.ndarray, held_out: np.ndarray, apart: np.ndarray) -> tuple[_Tail, _Tail]:
+    """Return the counts below every held-out record that is no duplicate, and up to the one of rank max(5, 0.001 n)."""
+    m, n = len(fake), len(held_out)
+    known = np.sort(held_out[apart]) if apart.any() else np.zeros(1)
+    first, later = known[0], known[min(max(5, int(np.ceil(0.001 * n))), len(known)) - 1]
+    below = int((fake < first).sum()), int((held_out < first).sum())
+    up_to = int((fake <= later).sum()), int((held_out <= later).sum())
+    return (
+        _Tail(_fisher(below[0], m, below[1], n), *below, float(first)),
+        _Tail(_fisher(up_to[0], m, up_to[1], n), *up_to, float(later)),
+    )
 
 
 def _fisher(fake: int, m: int, held_out: int, n: int) -> float:

@@ -2,10 +2,12 @@ r"""Do generated and real records lie alike in feature space? Kernel inception d
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from .base import Result
-from .intervals import FEWEST, block_ids, jackknife
+from .intervals import FEWEST, block_ids, jackknife, jackknife_variance, widened
 
 
 def kid(real: np.ndarray, fake: np.ndarray) -> Result:
@@ -14,7 +16,10 @@ def kid(real: np.ndarray, fake: np.ndarray) -> Result:
     \[ \frac{\sum_{i \ne j} k(x_i, x_j)}{n(n-1)} + \frac{\sum_{i \ne j} k(y_i, y_j)}{m(m-1)}
        - \frac{2 \sum_{i,j} k(x_i, y_j)}{nm}, \qquad k(a, b) = \left(\tfrac{a \cdot b}{d} + 1\right)^3 \]
 
-    Unbiased at every n, unlike the Frechet distance. The interval is the delete-block jackknife's, exact by sums over blocks.
+    Unbiased at every n, unlike the Frechet distance. The interval is the delete-block jackknife's, exact by sums over blocks, less
+    a third of the variance that pairs of records add, which it counts twice and which is all there is where the distributions
+    are equal. The rest stays, since KID is skewed like a sum of squares: with all of it taken out, intervals of two features were
+    simulated to cover 92.7 %.
 
     Arguments:
         real: `(n, d)` features of real records.
@@ -43,7 +48,29 @@ def kid(real: np.ndarray, fake: np.ndarray) -> Result:
         same = xx[np.ix_(keep_x, keep_x)].sum() / (a * (a - 1)) + yy[np.ix_(keep_y, keep_y)].sum() / (b * (b - 1))
         return float(same - 2 * xy[np.ix_(keep_x, keep_y)].sum() / (a * b))
 
-    return jackknife(without(None), np.array([without(k) for k in range(count)]), n=min(n, m))
+    left_out = np.array([without(k) for k in range(count)])
+    cross = xy[:count, :count] + xy[:count, :count].T
+    joint = xx[:count, :count] / (n * (n - 1)) + yy[:count, :count] / (m * (m - 1)) - cross / (n * m)
+    return jackknife(without(None), widened(left_out, _narrower(left_out, joint)), n=min(n, m))
+
+
+def _narrower(left_out: np.ndarray, joint: np.ndarray) -> float:
+    """Return by which factor the jackknife's spread shrinks when a third of what pairs add is taken out.
+
+    Arguments:
+        left_out: Leave-one-out values.
+        joint: What every pair of blocks adds to KID; symmetric.
+    """
+    variance, count = jackknife_variance(left_out), len(joint)
+    if variance == 0:
+        return 1.0
+    # What two blocks do only together: main effects of rows are taken out of the entries beside the diagonal.
+    beside = ~np.eye(count, dtype=bool)
+    mean = joint[beside].mean()
+    effect = ((joint.sum(1) - joint.diagonal()) / (count - 1) - mean) * (count - 1) / (count - 2)
+    rest = (joint - mean - effect[:, None] - effect)[beside]
+    pairs = 2 * float(np.sum(rest**2)) * (count - 1) / (count - 3)
+    return math.sqrt(max(1 - pairs / (3 * variance), 5 / 6))  # were pairs all there is, they would be half of it
 
 
 def _block_sums(x: np.ndarray, y: np.ndarray, left: np.ndarray, right: np.ndarray, *, own: bool = False) -> np.ndarray:

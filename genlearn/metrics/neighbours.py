@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 CHUNK = 2**24  # entries of one block of a distance matrix: 64 MiB
@@ -24,31 +26,61 @@ def squared_distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.maximum(out, 0, out=out)
 
 
-def nearest(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return for every row of `x` the index of its nearest row of `y` and the distance, recomputed exactly in float64.
+class Nearest(NamedTuple):
+    """The nearest record of every record.
+
+    Arguments:
+        row: `(n,)` its number.
+        distance: `(n,)` how far it is, exactly 0 for an equal one.
+        ratio: `(n,)` that distance over the distance of the second nearest, in [0, 1]: near 0 for a copy wherever it lies, about 1
+            for a record between others; 1 where both are 0.
+    """
+
+    row: np.ndarray
+    distance: np.ndarray
+    ratio: np.ndarray
+
+
+def nearest(x: np.ndarray, y: np.ndarray) -> Nearest:
+    """Return for every row of `x` its nearest row of `y`; distances are recomputed exactly in float64.
 
     Example:
-        >>> index, distance = nearest(np.array([[0.9], [5.0]]), np.array([[1.0], [5.0]]))
-        >>> index.tolist(), distance.round(6).tolist()
-        ([0, 1], [0.1, 0.0])
+        >>> found = nearest(np.array([[0.9], [5.0]]), np.array([[1.0], [5.0], [9.0]]))
+        >>> found.row.tolist(), found.distance.round(6).tolist(), found.ratio.round(3).tolist()
+        ([0, 1], [0.1, 0.0], [0.024, 0.0])
     """
     x, y = np.ascontiguousarray(x, np.float32), np.ascontiguousarray(y, np.float32)
-    best = np.full(len(x), np.inf, np.float32)
-    index = np.zeros(len(x), np.int64)
+    rows = np.arange(len(x))
+    best, index = np.full((2, len(x)), np.inf, np.float32), np.zeros((2, len(x)), np.int64)
     step = max(1, CHUNK // max(len(x), 1))
     for start in range(0, len(y), step):
         squared = squared_distances(x, y[start : start + step])
-        winner = squared.argmin(1)
-        value = squared[np.arange(len(x)), winner]
-        better = value < best
-        best[better], index[better] = value[better], winner[better] + start
-    exact = np.empty(len(x))
+        for _ in range(min(2, squared.shape[1])):
+            winner = squared.argmin(1)
+            value = squared[rows, winner]
+            squared[rows, winner] = np.inf
+            first, second = value < best[0], (value < best[1]) & (value >= best[0])
+            best[1, first], index[1, first] = best[0, first], index[0, first]
+            best[0, first], index[0, first] = value[first], winner[first] + start
+            best[1, second], index[1, second] = value[second], winner[second] + start
+    distance = np.stack([_distances(x, y, i) for i in index])
+    # Rounding may prefer a neighbour of a twin to the twin itself; the one that it preferred then is the second.
+    twin = twins(x, y)
+    displaced = (twin >= 0) & (distance[0] > 0)
+    distance[1, displaced] = distance[0, displaced]
+    distance[0, twin >= 0] = 0.0
+    low, high = distance.min(0), distance.max(0) if len(y) > 1 else np.full(len(x), np.inf)
+    ratio = np.divide(low, high, out=np.ones_like(low), where=high > 0)
+    return Nearest(np.where(twin >= 0, twin, index[0]), low, ratio)
+
+
+def _distances(x: np.ndarray, y: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """Return `(n,)` distances of rows of `x` to the rows `index` of `y`, in float64, a thousand at a time."""
+    out = np.empty(len(x))
     for start in range(0, len(x), 1024):
         rows = slice(start, start + 1024)
-        exact[rows] = np.linalg.norm(x[rows].astype(np.float64) - y[index[rows]], axis=1)
-    # Rounding may prefer a neighbour of a twin to the twin itself.
-    twin = twins(x, y)
-    return np.where(twin >= 0, twin, index), np.where(twin >= 0, 0.0, exact)
+        out[rows] = np.linalg.norm(x[rows].astype(np.float64) - y[index[rows]], axis=1)
+    return out
 
 
 def twins(x: np.ndarray, y: np.ndarray) -> np.ndarray:

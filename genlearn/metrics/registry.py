@@ -15,6 +15,7 @@ from .pairs import pairs
 from .shapes import shapes
 from .useful import useful_classes
 from .validity import validity
+from .variance import variance_ratio
 
 ANY: frozenset[str] = frozenset()
 TABLE = frozenset({"table"})
@@ -100,6 +101,16 @@ _ALL = (
         "How many neighbourhoods of real records a generated one falls into, relative to a real one: about 1 for a perfect model. "
         "Above 1 the model stays in the middle of the data, and a high coverage then proves nothing.",
         density,
+    ),
+    Metric(
+        "variance",
+        "variance ratio",
+        "Do generated records vary as much as real ones?",
+        "higher",
+        ANY,
+        "The variance of generated records over that of real ones, summed over the columns of space A: 1 for a perfect model. "
+        "Below 1 the model is too narrow, above 1 too wide.",
+        variance_ratio,
     ),
     Metric(
         "useful",

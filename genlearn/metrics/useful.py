@@ -1,7 +1,12 @@
-r"""Are generated records good to learn from? Train on generated, test on real records."""
+r"""Are generated records good to learn from? Train on generated, test on real records.
+
+Chance enters twice: which real records are asked, and which generated ones taught. The intervals add a delete-block jackknife over
+the 20 blocks of test records, the predictor fixed, and one over five fifths of the training records, each of which costs a fit.
+"""
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 
@@ -13,6 +18,8 @@ from sklearn.linear_model import LogisticRegression
 from .auc import auc_of, boosted
 from .base import Result
 from .intervals import FEWEST, block_ids, jackknife
+
+FIFTHS = 5
 
 
 def useful_classes(
@@ -27,8 +34,7 @@ def useful_classes(
 ) -> Result:
     """Return the AUC on real test rows of HistGradientBoosting fitted on generated rows; macro one-against-rest above two.
 
-    The interval is the delete-block jackknife over test rows. A class that no generated row has gets probability 0; the note
-    names it.
+    A class that no generated row has gets probability 0; the note names it.
 
     Arguments:
         train: `(m, d)` columns of generated rows.
@@ -89,14 +95,17 @@ def useful_number(
         return Result.unavailable(f"fewer than {FEWEST} rows with a target", n)
     if np.ptp(test_y) == 0:
         return Result.unavailable("the real target does not vary", n)
-    guess = boosted(HistGradientBoostingRegressor, len(train), categorical, seed).fit(train, train_y).predict(test)
 
-    def r2(keep: np.ndarray) -> float:
+    def predict(rows: np.ndarray) -> np.ndarray:
+        model = boosted(HistGradientBoostingRegressor, int(rows.sum()), categorical, seed)
+        return model.fit(train[rows], train_y[rows]).predict(test)
+
+    def r2(guess: np.ndarray, keep: np.ndarray) -> float:
         y = test_y[keep]
         spread = np.sum((y - y.mean()) ** 2)
         return float(1 - np.sum((y - guess[keep]) ** 2) / spread) if spread > 0 else np.nan
 
-    return _over_test(r2, n, low=-np.inf, note="R2")
+    return _judged(predict, r2, len(train), n, low=-np.inf, note="R2")
 
 
 def _classes(
@@ -117,21 +126,45 @@ def _classes(
         return Result.unavailable(f"fewer than {FEWEST} labelled records", n)
     if len(np.unique(test_y)) < 2:
         return Result.unavailable("real test records have one label only", n)
-    seen = np.unique(train_y)
-    p = np.zeros((n, len(names)))
+
+    def predict(rows: np.ndarray) -> np.ndarray:
+        p, seen = np.zeros((n, len(names))), np.unique(train_y[rows])
+        p[:, seen] = probabilities(train[rows], train_y[rows], test) if len(seen) > 1 else 1.0
+        return p
+
+    lost = [names[k] for k in range(len(names)) if k not in train_y and (test_y == k).any()]
+    note = what + (f"; no records of: {', '.join(lost[:5])}{' ...' if len(lost) > 5 else ''}" if lost else "")
     with warnings.catch_warnings():
         # Separable classes reach the iteration limit when the boundaries stand long since; forty people with one portrait
         # each are classes all the same.
         warnings.simplefilter("ignore", ConvergenceWarning)
         warnings.filterwarnings("ignore", "The number of unique classes")
-        p[:, seen] = probabilities(train, train_y, test) if len(seen) > 1 else 1.0
-    lost = [names[k] for k in range(len(names)) if k not in seen and (test_y == k).any()]
-    note = what + (f"; no records of: {', '.join(lost[:5])}{' ...' if len(lost) > 5 else ''}" if lost else "")
-    return _over_test(lambda keep: measure(p[keep], test_y[keep]), n, low=0.0, note=note)
+        return _judged(predict, lambda p, keep: measure(p[keep], test_y[keep]), len(train), n, low=0.0, note=note)
 
 
-def _over_test(measure: Callable[[np.ndarray], float], n: int, *, low: float, note: str) -> Result:
-    """Return `measure` of all test records with its jackknife interval over blocks of them."""
-    block = block_ids(n)
-    left_out = np.array([measure(block != k) for k in range(block.max() + 1)])
-    return jackknife(measure(np.ones(n, dtype=bool)), left_out, n=n, low=low, high=1.0, note=note)
+def _judged(
+    predict: Callable[[np.ndarray], np.ndarray],
+    measure: Callable[[np.ndarray, np.ndarray], float],
+    m: int,
+    n: int,
+    *,
+    low: float,
+    note: str,
+) -> Result:
+    """Return a measure of predictions with its interval over blocks of test records and fifths of training records.
+
+    Arguments:
+        predict: Maps `(m,)` which training records to use to predictions of all test records.
+        measure: Maps predictions and `(n,)` which test records to use to the value.
+        m: Number of training records.
+        n: Number of test records.
+    """
+    block, fifth, everyone = block_ids(n), block_ids(m, FIFTHS), np.ones(n, dtype=bool)
+    guess = predict(np.ones(m, dtype=bool))
+    left_out = np.array([measure(guess, block != k) for k in range(block.max() + 1)])
+    taught = np.array([measure(predict(fifth != k), everyone) for k in range(FIFTHS)])
+    # Spread over the blocks, five values keep their own jackknife variance by this factor.
+    blocks = len(left_out)
+    share = math.sqrt((FIFTHS - 1) / (blocks - 1))
+    left_out += share * (taught - taught.mean())[np.arange(blocks) % FIFTHS]
+    return jackknife(measure(guess, everyone), left_out, n=n, low=low, high=1.0, note=note)

@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from ..data.memory import FORMS, allowance, fits, in_words
 from ..data.records import Dataset, Records
 from ..errors import Problem
+from .alike import differences
 from .auc import two_sample_auc
 from .base import Result
 from .copies import Copies, tail_test
@@ -19,12 +21,13 @@ from .frechet import frechet
 from .intervals import mean_of
 from .kid import kid
 from .latent import active_units, kl, posterior_auc
-from .neighbours import nearest
+from .neighbours import Nearest, nearest
 from .pairs import Trends, mean_score, pair_trends
 from .schema import Schema
 from .shapes import column_shapes, shapes
 from .useful import useful_classes, useful_features, useful_number
 from .validity import validity
+from .variance import variance_ratio
 
 MOST = 5000
 
@@ -85,7 +88,7 @@ class Yardstick:
         seed: Seed of every random step; the same seed gives the same numbers.
 
     Errors:
-        Problem: If test or valid is empty.
+        Problem: If a part is empty, or the training records do not fit into memory.
 
     Example:
         >>> import pandas as pd
@@ -107,6 +110,12 @@ class Yardstick:
                 raise Problem(
                     f"{self.data.name} has no {part} records, which judging needs. Give more records or another split."
                 )
+        if not fits(size := self.data.train.nbytes):
+            rows = len(self.data.train) * (allowance() // FORMS) // size
+            raise Problem(
+                f"judging compares with all {in_words(size)} of training records in memory, more than fit. "
+                f"Give a part of them (--rows {rows}), or allow more memory with GENLEARN_MEMORY."
+            )
         self.n = min(len(self.data.test), len(self.data.valid), MOST)
 
     # -- prepared once -----------------------------------------------------------------------------------------------
@@ -130,9 +139,9 @@ class Yardstick:
         return {name: space(self.test) for name, space in self.spaces.items()}
 
     @cached_property
-    def _held_out_distance(self) -> np.ndarray:
+    def _held_out_nearest(self) -> Nearest:
         held_out = self.data.test.take(self._drawn(self.data.test, MOST))
-        return nearest(self._vectors(held_out), self._train_vectors)[1]
+        return nearest(self._vectors(held_out), self._train_vectors)
 
     @cached_property
     def _train_vectors(self) -> np.ndarray:
@@ -161,7 +170,7 @@ class Yardstick:
         Arguments:
             fake: Generated records, `n` of them at best; more are sampled down, fewer are met by fewer real ones.
             model: The model behind them, for the metrics of its latent space.
-            full: False gives two-sample AUC, KID and coverage only.
+            full: False gives two-sample AUC, KID, coverage and variance only.
 
         Errors:
             Problem: If the records are not of the data set's kind.
@@ -203,6 +212,7 @@ class Yardstick:
             found[f"kid_{name.lower()}"] = kid(real_x, fake_x)
             if name == "A":
                 found["coverage"] = coverage(real_x, fake_x)
+                found["variance"] = variance_ratio(real_x, fake_x)
                 if full:
                     found["density"] = density(real_x, fake_x)
                     found["frechet_a"] = frechet(real_x, fake_x)
@@ -238,8 +248,7 @@ class Yardstick:
         return useful_features(self.spaces["A"](fake), y, self._features["A"][:n], real_y, names=names)
 
     def _copies(self, fake: Records, rows: np.ndarray) -> Copies:
-        index, distance = nearest(self._vectors(fake), self._train_vectors)
-        found = tail_test(distance, self._held_out_distance, nearest_train=index)
+        found = tail_test(nearest(self._vectors(fake), self._train_vectors), self._held_out_nearest)
         return replace(found, pairs=tuple((int(rows[i]), j, d) for i, j, d in found.pairs))
 
     def _latent(self, model: Any) -> dict[str, Result]:
@@ -269,6 +278,10 @@ class Yardstick:
                     f"the spaces disagree: a classifier tells generated from real in space {which} only "
                     f"(AUC {a.value:.2f} in A, {b.value:.2f} in B)"
                 )
+        from .registry import METRICS
+
+        if signs := [METRICS[name].title for name in differences(found)]:
+            notes.append(f"not like real, by {', '.join(signs)} at n = {a.n}")
         return tuple(notes)
 
     def _check(self, fake: Records) -> None:

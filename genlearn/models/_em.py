@@ -1,9 +1,9 @@
 r"""Expectation-maximisation for Gaussian components: statistics of one pass over the records, and the update they give.
 
 A pass visits the records grouped by which numbers they show. For each group `begin(columns)`, for each chunk `density(x)` and
-`add(r)` with the responsibilities, then `end()`; `update()` closes the pass. The posterior mode under a conjugate prior is
-sought: \(\nu\) pseudo-records with covariance \(B\) stand beside the records of every component, so that a component with few
-records shrinks towards \(B\) instead of collapsing.
+`add(r)` with the responsibilities, then `end()`. What was `collected` is added up over processes, and `update()` closes the pass.
+The posterior mode under a conjugate prior is sought: \(\nu\) pseudo-records with covariance \(B\) stand beside the records of every
+component, so that a component with few records shrinks towards \(B\) instead of collapsing.
 
 References:
     Maximum Likelihood from Incomplete Data via the EM Algorithm (Dempster et al., 1977), https://www.jstor.org/stable/2984875
@@ -97,6 +97,10 @@ class DenseEM:
         self.second[:, u[:, None], o] += cross
         self.second[:, o[:, None], u] += cross.transpose(1, 2)
         self.second[:, u[:, None], u] += between + both + both.transpose(1, 2)
+
+    def collected(self) -> list[Tensor]:
+        """Return what a pass has added up, float64."""
+        return [self.total, self.first, self.second]
 
     def _moments(self) -> tuple[Tensor, Tensor, Tensor]:
         o, sums = len(self.columns), self.sums
@@ -201,6 +205,10 @@ class FactoredEM:
         self.gram[:, torch.zeros(1, dtype=torch.long) if self.complete else o] += gram[:, None]
         self.cross[:, o] += cross
         self.square[:, o] += square
+
+    def collected(self) -> list[Tensor]:
+        """Return what a pass has added up, float64."""
+        return [self.total, self.shown, self.gram, self.cross, self.square]
 
     def update(self) -> Factored:
         """Return the components that maximise the expected log posterior."""

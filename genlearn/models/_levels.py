@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -19,14 +20,23 @@ class Levels:
     """
 
     def __init__(self, layout: Layout, kinds: Sequence[Kind] = ("binary", "category")) -> None:
-        fields = [(f, j) for f, s in layout.slices() if f.kind in kinds for j in range(s.start, s.stop)]
-        self.columns = [j for _, j in fields]
-        self.counts = [2 if f.kind == "binary" else f.levels for f, _ in fields]
-        self.absent = [(i, f.absent) for i, (f, _) in enumerate(fields) if f.absent is not None]
+        kept = [(f, s) for f, s in layout.slices() if f.kind in kinds]
+        self.columns = [j for _, s in kept for j in range(s.start, s.stop)]
+        self.counts = [2 if f.kind == "binary" else f.levels for f, _ in kept for _ in range(f.size)]
+        absent = (f.absent for f, _ in kept for _ in range(f.size))
+        self.absent = [(i, level) for i, level in enumerate(absent) if level is not None]
         self.width = sum(self.counts)
+
+    @cached_property
+    def start(self) -> Tensor:
+        """The first place of every column, `(columns,)`."""
         counts = torch.tensor(self.counts, dtype=torch.long)
-        self.start = counts.cumsum(0) - counts
-        self.owner = torch.repeat_interleave(torch.arange(len(counts)), counts)
+        return counts.cumsum(0) - counts
+
+    @cached_property
+    def owner(self) -> Tensor:
+        """The column of every place, `(width,)`."""
+        return torch.repeat_interleave(torch.arange(len(self.counts)), torch.tensor(self.counts, dtype=torch.long))
 
     def one_hot(self, values: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
         """Return `(n, width)` indicators of levels `(n, columns)`; an unknown (NaN) value gives zeros."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .. import ranks
 from ._em import Statistics
 from ._levels import Levels
 from ._normals import Normals, patterns
@@ -42,7 +44,7 @@ def _log_levels(one_hot: Tensor, tables: Tensor) -> Tensor:
 
 
 class Rows:
-    """Records as EM visits them: grouped by the numbers they show, in chunks.
+    """Records as EM visits them: grouped by the numbers they show, in chunks, which processes take in turn.
 
     Arguments:
         numbers: `(n, d)`, NaN where absent or unknown.
@@ -55,10 +57,13 @@ class Rows:
         self.levels, self.dtype, self.n = levels, dtype, len(numbers)
         found = patterns(~torch.isnan(numbers)) if numbers.shape[1] else [(torch.arange(0), torch.arange(len(numbers)))]
         self.complete = len(found) == 1 and len(found[0][0]) == numbers.shape[1]
-        if self.complete:
+        if self.complete and ranks.world() == 1:  # nothing is copied
             self.groups = [(found[0][0], numbers.to(dtype), discrete, found[0][1])]
         else:
-            self.groups = [(c, numbers[rows][:, c].to(dtype), discrete[rows], rows) for c, rows in found]
+            turns = itertools.cycle(range(ranks.world()))
+            shares = [(c, [chunk for chunk in rows.split(CHUNK) if next(turns) == ranks.rank()]) for c, rows in found]
+            own = [(c, torch.cat(chunks)) for c, chunks in shares if chunks]
+            self.groups = [(c, numbers[rows][:, c].to(dtype), discrete[rows], rows) for c, rows in own]
 
     def chunks(self, group: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Yield numbers, one-hot levels and positions of a group, some thousand rows at a time."""
@@ -91,8 +96,8 @@ class Fitter:
     def sweep(self, rows: Rows, mixture: Mixture, fixed: Tensor | None = None) -> tuple[float, Mixture, Tensor]:
         """Visit all records once.
 
-        Returns the mean log density of the old mixture in nats, the updated mixture, and the record each component would
-        be planted on if it died (the worst explained ones).
+        Returns the mean log density of the old mixture in nats, the updated mixture, and the log density of every record
+        `(n,)`, infinite for those of other processes.
 
         Arguments:
             rows: Records.
@@ -104,13 +109,15 @@ class Fitter:
         log_weights = mixture.weights.log()
         counts = torch.zeros(k, rows.levels.width, dtype=torch.float64)
         weights = torch.zeros(k, dtype=torch.float64)
-        nats = torch.empty(rows.n, dtype=torch.float64)
+        total = torch.zeros(1, dtype=torch.float64)
+        nats = torch.full((rows.n,), torch.inf, dtype=torch.float64)
         for g, (columns, *_) in enumerate(rows.groups):
             em.begin(columns, rows.dtype)
             for numbers, one_hot, where in rows.chunks(g):
                 joint = em.density(numbers) + log_weights.to(rows.dtype) + _log_levels(one_hot, mixture.tables)
                 each = torch.logsumexp(joint, 1)
                 nats[where] = each.double()
+                total += each.double().sum()
                 if fixed is None:
                     r = joint.sub_(each[:, None]).exp_()
                 else:
@@ -119,24 +126,22 @@ class Fitter:
                 counts += (r.T @ one_hot).double()
                 weights += r.sum(0).double()
             em.end()
+        ranks.add_up([*em.collected(), counts, weights, total])
         counts = counts + self.smoothing * self.base
         tables = rows.levels.share(counts.clamp_min(1e-300)) if rows.levels.width else counts
-        return (
-            float(nats.mean()),
-            Mixture(weights / weights.sum(), em.update(), tables),
-            nats.topk(min(k, rows.n), largest=False).indices,
-        )
+        return float(total) / rows.n, Mixture(weights / weights.sum(), em.update(), tables), nats
 
     def score(self, rows: Rows, mixture: Mixture) -> float:
         """Return the mean log density of the records, nats."""
-        em, total = self.statistics, 0.0
+        em, total = self.statistics, torch.zeros(1, dtype=torch.float64)
         em.open(mixture.normals)  # type: ignore[arg-type]
         for g, (columns, *_) in enumerate(rows.groups):
             em.begin(columns, rows.dtype)
             for numbers, one_hot, _ in rows.chunks(g):
                 joint = em.density(numbers) + mixture.weights.log().to(rows.dtype)
-                total += float(torch.logsumexp(joint + _log_levels(one_hot, mixture.tables), 1).double().sum())
-        return total / rows.n
+                total += torch.logsumexp(joint + _log_levels(one_hot, mixture.tables), 1).double().sum()
+        ranks.add_up([total])
+        return float(total) / rows.n
 
     def objective(self, nats: float, mixture: Mixture) -> float:
         """Return what EM climbs: the mean log density plus the log prior, nats per record."""
@@ -150,9 +155,9 @@ class Fitter:
         """Repeat passes until nothing is gained; return the mixture, the passes, its score in nats, and why it stopped."""
         best, best_valid, falls, before = mixture, -math.inf, 0, -math.inf
         for step in range(1, max_iter + 1):
-            nats, updated, worst = self.sweep(self.rows, mixture)
+            nats, updated, each = self.sweep(self.rows, mixture)
             tell(step, nats)
-            climbed = self.objective(nats, mixture)
+            climbed = ranks.share(self.objective(nats, mixture))  # all stop after the same pass
             if self.valid is not None:
                 held_out = self.score(self.valid, mixture)
                 falls = 0 if held_out > best_valid else falls + 1
@@ -169,16 +174,15 @@ class Fitter:
                 return mixture if self.valid is None else best, step, nats, f"converged after {step} passes"
             before, mixture = climbed, updated
             if step <= RESEEDS and (dead := updated.weights * self.rows.n < 0.5).any():
-                mixture, before = self._plant(updated, dead, worst), -math.inf
+                mixture, before = self._plant(updated, dead, each), -math.inf
         return mixture if self.valid is None else best, max_iter, nats, f"stopped at the limit of {max_iter} passes"
 
-    def _plant(self, mixture: Mixture, dead: Tensor, worst: Tensor) -> Mixture:
+    def _plant(self, mixture: Mixture, dead: Tensor, nats: Tensor) -> Mixture:
         """Put components that explain no record on the worst explained ones, by a pass with fixed responsibilities."""
-        labels = torch.cat([self._labels(mixture, g) for g in range(len(self.rows.groups))])
-        order = torch.cat([rows for *_, rows in self.rows.groups])
-        fixed = torch.empty_like(labels)
-        fixed[order] = labels
-        fixed[worst[: int(dead.sum())]] = torch.nonzero(dead)[:, 0]
+        fixed = torch.empty(self.rows.n, dtype=torch.long)
+        for g, (*_, rows) in enumerate(self.rows.groups):
+            fixed[rows] = self._labels(mixture, g)
+        fixed[_lowest(nats, int(dead.sum()))] = torch.nonzero(dead)[:, 0]
         return self.sweep(self.rows, mixture, fixed)[1]
 
     def _labels(self, mixture: Mixture, group: int) -> Tensor:
@@ -191,3 +195,10 @@ class Fitter:
             for numbers, one_hot, _ in self.rows.chunks(group)
         ]
         return torch.cat(found)
+
+
+def _lowest(values: Tensor, count: int) -> Tensor:
+    """Return the positions of the lowest values of all processes, `(count,)`."""
+    own = values.topk(count, largest=False)
+    found = ranks.all_rows(torch.stack([own.values, own.indices.double()], 1), count * ranks.world())
+    return found[found[:, 0].argsort()[:count], 1].long()

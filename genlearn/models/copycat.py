@@ -43,6 +43,15 @@ class Copycat(Conditional, Model):
         self.records_: Tensor = small if torch.equal(small.to(x.dtype), x) else x
         self._tell(1, 1, 0.0, done=True, note=f"keeps {len(x):,} records")
 
+    def _check_learned(self) -> None:
+        super()._check_learned()
+        if self.records_.ndim != 2 or not len(self.records_) or self.records_.shape[1] != self.layout_.size:
+            raise ValueError(f"records_ must hold records of {self.layout_.size} values")
+        for field, columns in self.layout_.slices():
+            low, high = (float(end) for end in torch.nan_to_num(self.records_[:, columns]).aminmax())
+            if field.levels and not field.width and not 0 <= low <= high < field.levels:
+                raise ValueError(f'records_ holds levels of "{field.name}" that there are not')
+
     def _sample(self, n: int, rng: torch.Generator, given: Given | None) -> Code:
         rows = torch.arange(len(self.records_)) if given is None else self._matches(given)
         rounds = [rows[torch.randperm(len(rows), generator=rng)] for _ in range(-(-n // len(rows)))]

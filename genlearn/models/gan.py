@@ -2,7 +2,7 @@ r"""Generative adversarial network."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, Literal, Self
 
 import torch
@@ -108,6 +108,11 @@ class GAN(Conditional, Neural):
     def examples(cls) -> list[Self]:
         return [cls(hidden=(64, 64), latent=8, steps=500, lr=1e-3, batch=128, random_state=0)]
 
+    def _rules(self) -> Iterator[tuple[str, bool, str]]:
+        yield from super()._rules()
+        yield "gamma", self.gamma >= 0, "0 or more"
+        yield "tau", self.tau > 0, "above 0"
+
     # -- the model ---------------------------------------------------------------------------------------------------
     def build(self) -> nn.Module:
         layout, net = self.layout_, Shapes(self._image, self.hidden, self.width, self.layout_.labels)
@@ -150,7 +155,7 @@ class GAN(Conditional, Neural):
         return 0.0
 
     def _validation(self, net: Any, batch: Batch) -> tuple[str, float] | None:
-        return kid_score(self.layout_.embed(batch.x), self._generate(net, batch))
+        return kid_score(batch.all(self.layout_.embed(batch.x)), batch.all(self._generate(net, batch)))
 
     @property
     def _regularizer(self) -> str:

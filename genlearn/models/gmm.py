@@ -123,7 +123,6 @@ class GMM(Scores, Imputes, Conditional, Model):
 
     # -- learning ----------------------------------------------------------------------------------------------------
     def _fit(self, code: Code, valid: Code | None) -> None:
-        self._check_settings()
         began = time.perf_counter()
         numbers = self.layout_.columns("real")
         k = min(self.components or self._usual(len(code)), len(code))
@@ -152,14 +151,15 @@ class GMM(Scores, Imputes, Conditional, Model):
             why += f", with {k} components: there are no more records"
         self._tell(passes, passes, time.perf_counter() - began, done=True, note=why, nats=nats + shift)
 
-    def _check_settings(self) -> None:
+    def _check_params(self) -> None:
+        super()._check_params()
         for name in ("components", "max_iter", "restarts", "rank"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise Problem(f"gmm: {name} must be at least 1, not {value}.")
         for name in ("regularization", "smoothing", "tol"):
             if getattr(self, name) < 0:
-                raise Problem(f"gmm: {name} must not be negative, it is {getattr(self, name)}.")
+                raise Problem(f"gmm: {name} must be 0 or more, not {getattr(self, name)}.")
 
     def _usual(self, n: int) -> int:
         """Return how many components `n` records get if nobody says."""
@@ -248,6 +248,22 @@ class GMM(Scores, Imputes, Conditional, Model):
         else:
             self.factors_: Tensor = normals.factors * scale[:, None]
             self.noise_: Tensor = normals.noise * scale.square()
+
+    def _check_learned(self) -> None:
+        super()._check_learned()
+        k, d = len(self.weights_), len(self.layout_.columns("real"))
+        self._expect(weights_=(k,), means_=(k, d), tables_=(k, Levels(self.layout_).width))
+        positive = [self.weights_.sum()]
+        if self.covariance_ in ("full", "tied"):
+            self._expect(covariances_=(1 if self.covariance_ == "tied" else k, d, d))
+            torch.linalg.cholesky(self.covariances_)
+        else:
+            self._expect(noise_=(k, d), factors_=(k, d, min(d, self.factors_.shape[2])))
+            positive += [self.noise_]
+        if not all(bool((t > 0).all()) for t in positive) or not all(
+            bool((t >= 0).all()) for t in (self.weights_, self.tables_)
+        ):
+            raise ValueError("weights, tables or variances are negative")
 
     # -- what the mixture answers ------------------------------------------------------------------------------------
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from functools import cached_property
 from typing import ClassVar, Literal, Self
 
 import torch
@@ -71,12 +72,15 @@ class KDE(Scores, Imputes, Conditional, Model):
         return [cls(random_state=0), cls(bandwidth="silverman", random_state=0)]
 
     # -- learning ----------------------------------------------------------------------------------------------------
-    def _fit(self, code: Code, valid: Code | None) -> None:
-        began = time.perf_counter()
+    def _check_params(self) -> None:
+        super()._check_params()
         if not isinstance(self.bandwidth, str) and self.bandwidth <= 0:
             raise Problem(f'kde: bandwidth must be positive, not {self.bandwidth}. Or choose "likelihood".')
         if self.centers < 1:
             raise Problem(f"kde: centers must be at least 1, not {self.centers}.")
+
+    def _fit(self, code: Code, valid: Code | None) -> None:
+        began = time.perf_counter()
         rng, levels = self._rng("centers"), Levels(self.layout_)
         rows = torch.randperm(len(code), generator=rng)[: self.centers]
         x = code.x[rows]
@@ -133,6 +137,17 @@ class KDE(Scores, Imputes, Conditional, Model):
     def _deviation(self, which: Tensor) -> Tensor:
         """Return the kernels' standard deviations around some centres, standardised."""
         return torch.where(torch.isnan(self.numbers_[which]), 1.0, self.bandwidth_).double()
+
+    def _check_learned(self) -> None:
+        super()._check_learned()
+        levels, d = Levels(self.layout_), len(self._numbers)
+        self._expect(centre_=(d,), scale_=(d,), levels_=(len(self.numbers_), len(levels.columns)))
+        if self.numbers_.shape[1:] != (d,) or bool(torch.isinf(self.numbers_).any()):
+            raise ValueError("numbers_ must hold a finite number or none for every centre and column")
+        if not bool(((self.levels_ >= 0) & (self.levels_ < torch.tensor(levels.counts))).all()):
+            raise ValueError("levels_ holds levels that there are not")
+        if not (bool((self.scale_ > 0).all()) and 0 < self.bandwidth_ < math.inf and 0 < self.mixing_ <= 1):
+            raise ValueError("a bandwidth must be above 0, and the share of the uniform at most 1")
 
     # -- answers -----------------------------------------------------------------------------------------------------
     def _log_prob(self, code: Code) -> Tensor:
@@ -238,14 +253,19 @@ class Kernels:
 
     def __init__(self, numbers: Tensor, levels: Levels, discrete: Tensor) -> None:
         self.levels, self.dtype = levels, numbers.dtype
-        self.one_hot = levels.one_hot(discrete, numbers.dtype)
+        self.discrete = discrete
         self.counts = torch.tensor(levels.counts, dtype=torch.float64)[levels.owner]
         self.lacks = torch.isnan(numbers).to(numbers.dtype)
         self.numbers = torch.nan_to_num(numbers)
 
+    @cached_property
+    def one_hot(self) -> Tensor:
+        """Levels of all centres as indicators, `(m, width)`."""
+        return self.levels.one_hot(self.discrete, self.dtype)
+
     def table(self, mixing: float, which: Tensor | slice = slice(None)) -> Tensor:
         """Return `(m, width)` level probabilities of the kernels around some centres, float64."""
-        return mixing / self.counts + (1 - mixing) * self.one_hot[which].double()
+        return mixing / self.counts + (1 - mixing) * self.levels.one_hot(self.discrete[which])
 
     def log_kernel(self, z: Tensor, one_hot: Tensor, h: float, mixing: float) -> Tensor:
         r"""Return `(n, m)` log kernels as one matrix product of what rows and what centres contribute.

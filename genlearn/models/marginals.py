@@ -51,9 +51,12 @@ class Marginals(Scores, Imputes, Conditional, Model):
 
     bins: int = 50
 
-    def _fit(self, code: Code, valid: Code | None) -> None:
+    def _check_params(self) -> None:
+        super()._check_params()
         if self.bins < 1:
             raise Problem(f"marginals: bins must be at least 1, not {self.bins}.")
+
+    def _fit(self, code: Code, valid: Code | None) -> None:
         levels = self._levels
         counts = levels.count(code.x[:, levels.columns])
         shown = levels.total(counts[None])[0]
@@ -97,6 +100,13 @@ class Marginals(Scores, Imputes, Conditional, Model):
         scale = torch.tensor([max(f.scale, 1.0) for f in self._lattice], dtype=torch.float64)
         return scale / (scale + 1)
 
+    def _check_learned(self) -> None:
+        super()._check_learned()
+        levels, d = self._levels, len(self._numbers)
+        self._expect(tables_=(levels.width,), tails_=(len(levels.columns),), histograms_=(d, 2 * self.bins + 2))
+        if not bool((self.tables_ >= 0).all() and (levels.total(self.tables_[None]) > 0).all()):
+            raise ValueError("tables_ holds no probabilities")
+
     # -- answers -----------------------------------------------------------------------------------------------------
     def _log_prob(self, code: Code) -> Tensor:
         return torch.cat([self._rows(x) for x in code.x.split(4096)])
@@ -126,7 +136,9 @@ class Marginals(Scores, Imputes, Conditional, Model):
                 bounds[:, i] = torch.tensor(ranges[j], dtype=torch.float64)
                 low[i], high[i] = shapes.cdf(bounds)[:, i]
         if (mass <= 0).any() or (high <= low).any():
-            raise Problem(f"marginals: no record has {', '.join(given.names) if given else ''} as asked.")
+            raise Problem(
+                f"marginals: no record has {', '.join(given.names) if given else ''} as asked. Widen the condition."
+            )
         x[:, levels.columns] = levels.draw_alike(places, n, rng)
         free = torch.isnan(asked[levels.columns]) & torch.tensor(
             [j not in ranges for j in levels.columns], dtype=torch.bool

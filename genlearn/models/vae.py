@@ -3,6 +3,7 @@ r"""Variational autoencoder."""
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any, ClassVar, Literal, Self
 
 import torch
@@ -72,6 +73,12 @@ class VAE(Scores, Encodes, Imputes, Conditional, Neural):
     def examples(cls) -> list[Self]:
         return [cls(latent=4, hidden=(64,), steps=300, lr=5e-3, batch=64, samples=20, random_state=0)]
 
+    def _rules(self) -> Iterator[tuple[str, bool, str]]:
+        yield from super()._rules()
+        yield "beta", self.beta >= 0, "0 or more"
+        yield "warmup", 0 <= self.warmup <= 1, "from 0 to 1"
+        yield "free_nats", self.free_nats >= 0, "0 or more"
+
     # -- the model ---------------------------------------------------------------------------------------------------
     def build(self) -> nn.Module:
         layout, net = self.layout_, Shapes(self._image, self.hidden, self.width, self.layout_.labels)
@@ -91,7 +98,8 @@ class VAE(Scores, Encodes, Imputes, Conditional, Neural):
         mean, log_sd = self._posterior(net, batch.x, batch.y)
         z = mean + torch.exp(log_sd) * batch.randn(self.latent)
         nats = self._head(net, z, batch.y).log_prob(batch.x).mean()
-        kl = gaussian_kl(mean, log_sd).mean(0)
+        each = gaussian_kl(mean, log_sd)
+        kl = batch.mean(each) if self.free_nats else each.mean(0)  # what is free is decided for all processes alike
         weight = self.beta * min(1.0, batch.progress / self.warmup) if self.warmup else self.beta
         loss = weight * kl.clamp(min=self.free_nats).sum() - nats
         return loss, {"nats": nats - kl.sum(), "kl": kl.sum()}
@@ -147,14 +155,20 @@ class VAE(Scores, Encodes, Imputes, Conditional, Neural):
         return Code(torch.cat(chunks), y)
 
     def _log_prob(self, code: Code) -> Tensor:
-        noise = torch.randn(self.samples, self.latent, generator=self._rng("importance"))
+        rng = self._rng("importance")
+        noise = torch.rand(self.samples, self.latent, generator=rng)
+        mixer = 1e3 * torch.randn(self.layout_.size, self.latent, generator=rng, dtype=torch.float64)
         rows = max(1, min(CHUNK, 2**22 // max(1, self.layout_.head_size)))
-        return torch.cat([self._bound(code[i : i + rows], noise) for i in range(0, len(code), rows)])
+        return torch.cat([self._bound(code[i : i + rows], noise, mixer) for i in range(0, len(code), rows)])
 
-    def _bound(self, code: Code, noise: Tensor) -> Tensor:
+    def _bound(self, code: Code, noise: Tensor, mixer: Tensor) -> Tensor:
         mean, log_sd = self._posterior(self.net_, code.x, code.y)
+        # Every record shifts the uniform noise, modulo 1, by its own contents: errors of different records are independent and
+        # average out in `score`, while a record's number does not depend on its company.
+        shift = (torch.nan_to_num(code.x.double()) @ mixer).remainder(1.0).float()
         log_weights = []
-        for eps in noise:
+        for uniform in noise:
+            eps = torch.special.ndtri((uniform + shift).remainder(1.0).clamp(1e-7, 1 - 1e-7))
             z = mean + torch.exp(log_sd) * eps
             log_ratio = (-0.5 * z.square() + 0.5 * eps.square() + log_sd).sum(1)  # log N(z; 0, I) - log q(z | x)
             log_weights.append(self._head(self.net_, z, code.y).log_prob(code.x) + log_ratio)

@@ -2,6 +2,7 @@ r"""VAE-GAN hybrid."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, ClassVar, Literal, Self
 
 import torch
@@ -80,6 +81,11 @@ class VAEGAN(Encodes, Conditional, Neural):
     def examples(cls) -> list[Self]:
         return [cls(hidden=(64, 64), latent=4, steps=500, lr=1e-3, batch=128, random_state=0)]
 
+    def _rules(self) -> Iterator[tuple[str, bool, str]]:
+        yield from super()._rules()
+        yield from ((name, getattr(self, name) >= 0, "0 or more") for name in ("gamma", "beta", "r1"))
+        yield "tau", self.tau > 0, "above 0"
+
     # -- the model ---------------------------------------------------------------------------------------------------
     def build(self) -> nn.Module:
         layout, net = self.layout_, Shapes(self._image, self.hidden, self.width, self.layout_.labels)
@@ -112,14 +118,14 @@ class VAEGAN(Encodes, Conditional, Neural):
         mean, log_sd = self._posterior(net, batch.x, batch.y)
         copy = self._generate(net, mean + torch.exp(log_sd) * batch.randn(self.latent), batch.y, batch)
         kl = gaussian_kl(mean, log_sd).sum(1).mean()
-        distance = self._distance(net, batch.x, copy)
+        distance = self._distance(net, batch, copy)
         return self.beta * kl + self._dimensions(net) * distance, {"kl": kl, "distance": distance}
 
     def _generator_loss(self, net: Any, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         copy, draw = self._both(net, batch)
         y = None if batch.y is None else batch.y.repeat(2)
         fooled = F.softplus(-net["critic"](torch.cat([copy, draw]), y).float()).mean()
-        return self.gamma * self._distance(net, batch.x, copy) + fooled, {"generator": fooled}
+        return self.gamma * self._distance(net, batch, copy) + fooled, {"generator": fooled}
 
     def _both(self, net: Any, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return reconstructions of the batch and draws from the prior, in the critic's space."""
@@ -132,17 +138,18 @@ class VAEGAN(Encodes, Conditional, Neural):
     def _dimensions(self, net: Any) -> int:
         return min(net["critic"].size, self.layout_.embed_size)
 
-    def _distance(self, net: Any, x: Tensor, copy: Tensor) -> Tensor:
+    def _distance(self, net: Any, batch: Batch, copy: Tensor) -> Tensor:
         """Return half the log mean square difference of the critic's features."""
         features = net["critic"].features
         with torch.no_grad():
-            aim = features(self.layout_.embed(x)).float()
-            spread = aim.var(0, correction=0).mean()
-        error = (features(copy).float() - aim).square().mean() / (spread + 1e-8)
+            aim = features(self.layout_.embed(batch.x)).float()
+            spread = batch.mean((aim - batch.mean(aim)).square()).mean()
+        error = batch.mean((features(copy).float() - aim).square().mean(1)) / (spread + 1e-8)
         return 0.5 * torch.log(error + FLOOR)
 
     def _validation(self, net: Any, batch: Batch) -> tuple[str, float] | None:
-        return kid_score(self.layout_.embed(batch.x), self._generate(net, batch.randn(self.latent), batch.y, batch))
+        fake = self._generate(net, batch.randn(self.latent), batch.y, batch)
+        return kid_score(batch.all(self.layout_.embed(batch.x)), batch.all(fake))
 
     def _posterior(self, net: Any, x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
         e = with_label(self.layout_.embed(x), y, self.layout_.labels, self._image)

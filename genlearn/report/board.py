@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .. import ranks
 from ..metrics import Result
 from .rows import Row
 from .verdict import Verdict, judge
@@ -28,7 +29,7 @@ class Board:
         references: Real held-out data, marginals, copycat and other yardsticks.
         skipped: Models that cannot take the data: `{"name": ..., "reason": ...}`.
         run: How it was made: command, versions, seeds, budget.
-        interrupted: True if it was stopped before all models were done.
+        interrupted: What stopped it before all models were done; None if nothing did.
     """
 
     def __init__(
@@ -40,7 +41,7 @@ class Board:
         skipped: Sequence[dict[str, str]] = (),
         *,
         run: dict[str, Any] | None = None,
-        interrupted: bool = False,
+        interrupted: KeyboardInterrupt | None = None,
     ) -> None:
         self.folder, self.data, self.skipped, self.run = folder, data, list(skipped), run or {}
         self.rows = sorted(rows, key=_rank)
@@ -72,18 +73,22 @@ class Board:
             "references": [row.to_json() for row in self.references],
             "skipped": self.skipped,
             "verdict": self.decision.to_json(),
-            "run": {**self.run, "interrupted": self.interrupted},
+            "run": {**self.run, "interrupted": self.interrupted is not None},
         }
 
     def report(self, path: str | Path | None = None) -> Path:
         """Write the report, one offline HTML file, to `path` (default: `report.html` in the run folder); return its path."""
         from . import write
 
-        written = write(self.folder)
-        if path is None or Path(path).resolve() == written.resolve():
-            return written
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        return Path(shutil.copyfile(written, path))
+        written = self.folder / "report.html"
+        path = written if path is None else Path(path)
+        with ranks.first_does(f"report {path}") as writes:
+            if writes:
+                write(self.folder)
+                if path.resolve() != written.resolve():
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(written, path)
+        return path
 
     def __repr__(self) -> str:
         return f"{leaderboard(self)}\n{self.verdict}"

@@ -15,16 +15,30 @@ import numpy as np
 
 Series = tuple[str, Sequence[float], Sequence[float]]
 
+COLOURS = 6  # of the style sheet, c1 to c6; c0 is real data
 
-def _svg(width: float, height: float, body: str, label: str, kind: str) -> str:
+
+def svg(width: float, height: float, body: str, label: str, kind: str) -> str:
+    """Return a drawing: its size in pixels, what is in it, what it shows in words, its class."""
     return (
         f'<svg class="{kind}" viewBox="0 0 {width:g} {height:g}" width="{width:g}" height="{height:g}" role="img" '
         f'aria-label="{escape(label, quote=True)}">{body}</svg>'
     )
 
 
-def _text(x: float, y: float, words: str, anchor: str = "start", kind: str = "tick") -> str:
-    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(words)}</text>'
+def text(x: float, y: float, words: str, anchor: str = "start", kind: str = "tick", more: str = "") -> str:
+    """Return words at a point; `more` are further attributes."""
+    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" {more}>{escape(words)}</text>'
+
+
+def clipped(words: str, most: int) -> str:
+    """Return words shortened to `most` letters.
+
+    Example:
+        >>> clipped("Massachusetts", 8)
+        'Massach…'
+    """
+    return words if len(words) <= most else words[: most - 1] + "…"
 
 
 def short(value: float) -> str:
@@ -67,7 +81,7 @@ def whisker(
         body += f'<line class="goal" x1="{x(goal):.1f}" x2="{x(goal):.1f}" y1="1" y2="13"/>'
     if low is not None and high is not None:
         body += f'<line class="span" x1="{x(low):.1f}" x2="{x(high):.1f}" y1="7" y2="7"/>'
-    return _svg(width, height, body + f'<circle class="dot" cx="{x(value):.1f}" cy="7" r="3"/>', label, "whisker")
+    return svg(width, height, body + f'<circle class="dot" cx="{x(value):.1f}" cy="7" r="3"/>', label, "whisker")
 
 
 def curve(series: Sequence[Series], label: str, *, unit: str = "steps") -> str:
@@ -97,12 +111,12 @@ def curve(series: Sequence[Series], label: str, *, unit: str = "steps") -> str:
     ground = height - bottom
     body = f'<line class="axis" x1="{left:g}" x2="{width - 6:g}" y1="{ground:g}" y2="{ground:g}"/>'
     body += f'<line class="rule" x1="{left:g}" x2="{width - 6:g}" y1="{top:g}" y2="{top:g}"/>'
-    body += _text(left - 5, top + 4, short(high), "end") + _text(left - 5, ground + 1, short(low), "end")
-    body += _text(left, height - 4, short(first)) + _text(width - 6, height - 4, f"{short(last)} {unit}", "end")
+    body += text(left - 5, top + 4, short(high), "end") + text(left - 5, ground + 1, short(low), "end")
+    body += text(left, height - 4, short(first)) + text(width - 6, height - 4, f"{short(last)} {unit}", "end")
     for number, (_, x, y) in enumerate(series):
         points = " ".join(place(a, b) for a, b in _thin(x, y) if math.isfinite(b))
         body += f'<polyline class="{"line" if number == 0 else "line second"}" points="{points}"/>'
-    return _svg(width, height, body, label, "curve")
+    return svg(width, height, body, label, "curve")
 
 
 def _thin(x: Sequence[float], y: Sequence[float], most: int = 160) -> list[tuple[float, float]]:
@@ -142,15 +156,23 @@ def histogram(
     body = f'<polygon class="ground" points="0,{ground:g} {outline(real)} {width:g},{ground:g}"/>'
     body += "".join(f'<polyline class="line c{colour}" points="{outline(shares)}"/>' for colour, shares in fakes)
     body += f'<line class="axis" x1="0" x2="{width:g}" y1="{ground:g}" y2="{ground:g}"/>'
-    first, last = (str(np.datetime64(int(e), "s"))[:10] if dates else short(e) for e in _ends(edges))
-    body += _text(0, height - 3, first) + _text(width, height - 3, last, "end")
-    return _svg(width, height, body, label, "histogram")
+    first, last = ends(edges, dates)
+    body += text(0, height - 3, first) + text(width, height - 3, last, "end")
+    return svg(width, height, body, label, "histogram")
 
 
-def _ends(edges: Sequence[float]) -> tuple[float, float]:
-    """Return the outer limits as a person names them: bins around whole numbers begin and end at whole numbers."""
-    whole = all(float(e) % 1 == 0.5 for e in edges)
-    return (edges[0] + 0.5, edges[-1] - 0.5) if whole else (edges[0], edges[-1])
+def ends(edges: Sequence[float], dates: bool = False) -> tuple[str, str]:
+    """Return the outer limits of bins as a person names them; bins around whole numbers begin and end at whole numbers.
+
+    Example:
+        >>> ends([-0.5, 0.5, 1.5]), ends([0, 86400], dates=True)
+        (('0', '1'), ('1970-01-01', '1970-01-02'))
+    """
+    inner = 0.5 if all(float(e) % 1 == 0.5 for e in edges) else 0.0
+    first, last = edges[0] + inner, edges[-1] - inner
+    if dates:
+        return str(np.datetime64(int(first), "s"))[:10], str(np.datetime64(int(last), "s"))[:10]
+    return short(first), short(last)
 
 
 def bars(levels: Sequence[str], real: Sequence[float], fakes: Sequence[tuple[int, Sequence[float]]], label: str) -> str:
@@ -168,15 +190,14 @@ def bars(levels: Sequence[str], real: Sequence[float], fakes: Sequence[tuple[int
     body = ""
     for j, (level, share) in enumerate(zip(levels, real, strict=True)):
         y = j * line + 2
-        shown = level if len(level) <= 14 else level[:13] + "…"
-        body += _text(name - 6, y + 9.5, shown, "end")
+        body += text(name - 6, y + 9.5, clipped(level, 14), "end")
         body += (
             f'<rect class="ground" x="{name:g}" y="{y:g}" width="{(width - name - 4) * share / peak:.1f}" height="11"/>'
         )
         for k, (colour, shares) in enumerate(fakes):
             x, part = name + (width - name - 4) * shares[j] / peak, 11 / len(fakes)
             body += f'<line class="mark c{colour}" x1="{x:.1f}" x2="{x:.1f}" y1="{y + k * part:.1f}" y2="{y + (k + 1) * part:.1f}"/>'
-    return _svg(width, height, body, label, "bars")
+    return svg(width, height, body, label, "bars")
 
 
 def heatmap(matrix: np.ndarray, names: Sequence[str], label: str) -> str:
@@ -203,6 +224,5 @@ def heatmap(matrix: np.ndarray, names: Sequence[str], label: str) -> str:
     body += f'<rect class="frame" x="{left:g}" y="0" width="{side:g}" height="{side:g}"/>'
     if left:
         for j, name in enumerate(names):
-            shown = name if len(name) <= 12 else name[:11] + "…"
-            body += _text(left - 5, (j + 0.5) * side / n + 3, shown, "end")
-    return _svg(side + left, side + 2, body, label, "heatmap")
+            body += text(left - 5, (j + 0.5) * side / n + 3, clipped(name, 12), "end")
+    return svg(side + left, side + 2, body, label, "heatmap")

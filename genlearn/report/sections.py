@@ -14,7 +14,6 @@ from . import drawings
 from .board import SHORT, copying, duration
 from .rows import REAL
 
-COLOURS = 6
 DIGITS = {"nats": 1, "kid_a": 3, "kid_b": 3, "active_units": 0}
 HEADLINE = {"auc": (0.5, 1.0), "coverage": (0.0, 1.0), "useful": None}
 
@@ -28,7 +27,7 @@ def lines(report: dict[str, Any]) -> list[Row]:
     keep = report["verdict"]["keep"]
     found = []
     for number, row in enumerate(report["models"], 1):
-        colour = min(number, COLOURS)
+        colour = min(number, drawings.COLOURS)
         found.append(
             {**row, "role": "keep" if row["name"] == keep else "candidate", "colour": colour, "reference": False}
         )
@@ -41,13 +40,15 @@ def lines(report: dict[str, Any]) -> list[Row]:
 
 
 def home_of(folder: Path, name: str) -> Path:
-    """Return the folder of a row."""
+    """Return the folder of a row, a folder of the comparison's own."""
+    if name in ("", ".", "..") or not {"/", "\\", "\0"}.isdisjoint(name):
+        raise ValueError(f'"{name}" names no row')
     return folder / ("real" if name == REAL else name)
 
 
-def trial_of(folder: Path, name: str) -> dict[str, Any]:
-    """Return what is stored of the first seed of a row; empty if it failed."""
-    path = home_of(folder, name) / "row-0.json"
+def trial_of(home: Path) -> dict[str, Any]:
+    """Return what is stored of the first seed of a row in its folder; empty if it failed."""
+    path = home / "row-0.json"
     return store.read_json(path) if path.is_file() else {}
 
 
@@ -86,7 +87,7 @@ def board(report: dict[str, Any], rows: Sequence[Row]) -> dict[str, Any]:
                 goal = None if real is None else _value(real, name)
                 words = f"{METRICS[name].title} of {row['name']}: {cell['value']}, 95 % interval {cell['interval']}"
                 cell["whisker"] = drawings.whisker(value, result["low"], result["high"], domains[name], goal, words)
-            cells.append({**cell, "title": METRICS[name].title})
+            cells.append(cell)
         nats = figure(row["metrics"].get("nats"), 1)
         shown.append({
             "name": row["name"], "role": row["role"], "colour": row["colour"], "cells": cells, "nats": nats,
@@ -96,11 +97,17 @@ def board(report: dict[str, Any], rows: Sequence[Row]) -> dict[str, Any]:
     unsure = next((row["copy_note"] for row in shown if row["copies"] == "?" and row["copy_note"]), "")
     failed = [{"name": row["name"], "error": row["error"]} for row in rows if row["error"] is not None]
     return {
-        "heads": [METRICS[name].title + _unit(report, name) for name in heads],
-        "better": [METRICS[name].direction for name in heads],
+        "heads": [_head(name, METRICS[name].title + _unit(report, name)) for name in heads],
+        "nats_head": _head("nats", "nats / record"), "copies_head": METRICS["copies"].question,
+        "copies": any(row["copy_test"] for row in able), "fit": any(row["cost"] for row in able),
         "rows": shown, "failed": failed, "unsure": unsure,
         "nats": any(row["nats"]["value"] != "–" for row in shown), "n": report["data"]["n"],
     }  # fmt: skip
+
+
+def _head(name: str, title: str) -> dict[str, str]:
+    """Return the heading of a metric, with what it asks and what is good."""
+    return {"title": title, "question": METRICS[name].question, "better": f"{METRICS[name].direction} is better"}
 
 
 def _unit(report: dict[str, Any], name: str) -> str:
@@ -125,24 +132,46 @@ def _domain(name: str, rows: Sequence[Row]) -> tuple[float, float]:
 
 
 def numbers(rows: Sequence[Row]) -> dict[str, Any]:
-    """Return every metric of every row, metrics downwards."""
+    """Return every metric of every row, metrics downwards, each with what it asks, what is good and what it was measured on."""
     able = [row for row in rows if row["metrics"]]
     names = [name for name in METRICS if any(_value(row, name) is not None for row in able)]
     body = []
     for name in names:
-        cells = [figure(row["metrics"].get(name), DIGITS.get(name, 2)) for row in able]
-        body.append({"title": METRICS[name].title, "better": METRICS[name].direction, "cells": cells})
-    return {"names": [row["name"] for row in able], "rows": body}
+        digits = DIGITS.get(name, 2)
+        cells = [figure(row["metrics"].get(name), digits) for row in able]
+        notes = [f"{row['name']}: {cell['note']}" for row, cell in zip(able, cells, strict=True) if cell["note"]]
+        head = _head(name, METRICS[name].title)
+        words = f"{METRICS[name].explain} {_measured(name, able, digits)}"
+        body.append({**head, "words": words, "cells": cells, "notes": _once(notes)})
+    return {"names": [row["name"] for row in able], "rows": body, "copies": METRICS["copies"]}
 
 
-def metric_cards(rows: Sequence[Row]) -> list[dict[str, str]]:
-    """Return question and explanation of every metric that has a value somewhere."""
-    used = {name for row in rows for name in row["metrics"] if row["metrics"][name]["value"] is not None} | {"copies"}
-    return [
-        {"title": m.title, "question": m.question, "explain": m.explain, "better": m.direction}
-        for name, m in METRICS.items()
-        if name in used
-    ]
+def _measured(name: str, rows: Sequence[Row], digits: int) -> str:
+    """Say how many records a metric was measured on, what real data reach, and what the interval means."""
+    known = [row["metrics"][name] for row in rows if _value(row, name) is not None]
+    n = max(result["n"] for result in known)
+    against = "" if name in ("nats", "active_units", "kl") else " of each side"
+    real = next((row for row in rows if row["role"] == "real" and _value(row, name) is not None), None)
+    best = ""
+    if real is not None:
+        shown = figure(real["metrics"][name], digits)
+        best = f" Real data reach {shown['value']}{' (' + shown['interval'] + ')' if shown['interval'] else ''}."
+    spread = any(result["low"] is not None for result in known)
+    told = (
+        "The small figures are the 95 % interval: intervals that overlap show no difference."
+        if spread
+        else "It has no interval, so small differences mean nothing."
+    )
+    return f"Measured on {n:,} records{against}.{best} {told}"
+
+
+def _once(notes: Sequence[str]) -> list[str]:
+    """Return notes, those that every row repeats only once and without its name."""
+    said: dict[str, list[str]] = {}
+    for note in notes:
+        name, _, text = note.partition(": ")
+        said.setdefault(text, []).append(name)
+    return [text if len(names) > 2 else f"{', '.join(names)}: {text}" for text, names in said.items()]
 
 
 def remarks(rows: Sequence[Row]) -> list[str]:

@@ -13,6 +13,7 @@ CHEAPER = 1.5  # below this factor two fits cost about the same
 NEARLY = 0.03  # differences in usefulness that a person would not act on
 VISIBLE = 0.005  # smaller differences vanish in print
 TOLD_APART = 0.95  # a judge this good hardly ever errs
+UNCLEAR = 0.65  # an interval that holds 0.5 and reaches this far says too little
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,30 @@ def judge(models: Sequence[Row], references: Sequence[Row]) -> Verdict:
         reasons = [f"Their two-sample AUC{apart}.", cost, _copying(keep)]
     reasons += _ahead(keep, references)
     return Verdict(best.name, keep.name, headline, (*reasons, *remarks), seeds, second.name, difference)
+
+
+def alone(row: Row) -> Verdict:
+    """Return what is to be said of one model that was compared with real data only."""
+    auc = row.metrics.get("auc")
+    if row.copies:
+        return Verdict(None, None, f"{row.name} hands out training records: do not use it as a source of new ones")
+    if auc is None or auc.value is None:
+        return Verdict(None, None, f"{row.name} has no two-sample AUC", ("`genlearn evaluate` judges it.",))
+    headline = _told_apart(row.name, auc.value, auc)
+    reasons = [f"The two-sample AUC is {_interval(auc)}; 0.5 is perfect."]
+    if not row.good[0].copies:
+        reasons.append(f"A quick judgement on {auc.n:,} records of each side, without a test for copies;")
+        reasons.append("`genlearn evaluate` gives the full one.")
+    return Verdict(None, None, headline, tuple(reasons))
+
+
+def _told_apart(name: str, value: float, auc: Result) -> str:
+    """Return whether samples are told from real records, as far as the interval lets anybody say so."""
+    if auc.low is not None and auc.low > 0.5:
+        return f"samples of {name} can {'sometimes ' if value < 0.75 else ''}be told from real records"
+    if auc.high is not None and auc.high < UNCLEAR:
+        return f"samples of {name} cannot be told from real records"
+    return f"{auc.n:,} records are too few to say whether samples of {name} look real"
 
 
 def _difference(second: Row, best: Row) -> Result:

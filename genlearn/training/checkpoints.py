@@ -1,11 +1,13 @@
-"""Checkpoints: folders with checksums, written aside and renamed, so that a kill at any moment leaves the previous one usable."""
+"""Checkpoints: one file each, written aside and renamed, its checksum in its name: a kill at any moment leaves the last one usable.
+
+A file is safetensors: the tensors of a run, and all else about it as JSON in the metadata.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,30 +35,26 @@ class Checkpoint:
         return {k.removeprefix(prefix): v for k, v in self.tensors.items() if k.startswith(prefix)}
 
 
-def write(folder: Path, step: int, numbers: dict[str, Any], tensors: dict[str, Tensor], *, keep: int = KEPT) -> None:
-    """Write the checkpoint of a step, and delete all but the last `keep`.
+def write(folder: Path, step: int, numbers: dict[str, Any], tensors: dict[str, Tensor], *, keep: int = KEPT) -> Path:
+    """Write the checkpoint of a step, delete all but the last `keep` up to it, and return its path.
 
     Errors:
         OSError: If the disk refuses; nothing half-written stays, and earlier checkpoints are as they were.
     """
-    final, aside = folder / f"step-{step:012d}", folder / f".step-{step:012d}.tmp"
     for left_over in folder.glob(".step-*"):  # of a run that was killed while it wrote
         store.remove(left_over)
-    aside.mkdir(parents=True)
-    try:
-        store.write_tensors(aside / "state.safetensors", tensors)
-        digest = hashlib.sha256((aside / "state.safetensors").read_bytes()).hexdigest()
-        body = {"step": step, "tensors_sha256": digest, "numbers": numbers}
-        store.write_json(aside / "state.json", {**body, "sha256": _digest(body)})
-        if final.exists():
-            final.rename(folder / f".{final.name}.old")
-        aside.rename(final)
-        _flush(folder)
-    finally:
-        for left_over in folder.glob(".step-*"):
-            store.remove(left_over)
-    for old in sorted(folder.glob("step-*"))[:-keep]:
-        shutil.rmtree(old, ignore_errors=True)
+    data = store.tensor_bytes(tensors, {"run": json.dumps(store.to_jsonable({"step": step, "numbers": numbers}))})
+    path = folder / _name(step, data)
+    store.write_bytes(path, data)
+    _flush(folder)
+    found = sorted(folder.glob("step-*"))
+    earlier = [p for p in found if p.name < path.name]
+    for old in {*found} - {
+        path,
+        *earlier[len(earlier) - keep + 1 :],
+    }:  # later ones are damaged: the run went back behind them
+        store.remove(old)
+    return path
 
 
 def newest(folder: Path) -> Checkpoint | None:
@@ -81,18 +79,21 @@ def clear(folder: Path) -> None:
     store.remove(folder)
 
 
+def _name(step: int, data: bytes) -> str:
+    return f"step-{step:012d}-{hashlib.sha256(data).hexdigest()[:16]}.safetensors"
+
+
 def _read(path: Path) -> tuple[int, dict[str, Any], dict[str, Tensor]] | None:
     """Return step, numbers and tensors of one checkpoint, None if anything about it is wrong."""
     from safetensors import SafetensorError
     from safetensors.torch import load
 
     try:
-        body = store.read_json(path / "state.json")
-        data = (path / "state.safetensors").read_bytes()
-        if body.pop("sha256") != _digest(body) or body["tensors_sha256"] != hashlib.sha256(data).hexdigest():
-            return None
-        return body["step"], body["numbers"], load(data)
-    except (Problem, OSError, KeyError, AttributeError, TypeError, ValueError, SafetensorError):
+        data = store.read_bytes(path)
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        run = store.from_jsonable(json.loads(header["__metadata__"]["run"]))
+        return (run["step"], run["numbers"], load(data)) if path.name == _name(run["step"], data) else None
+    except (OSError, KeyError, TypeError, ValueError, RecursionError, SafetensorError):
         return None
 
 
@@ -104,7 +105,3 @@ def _flush(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
-
-
-def _digest(body: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(store.to_jsonable(body), sort_keys=True).encode()).hexdigest()

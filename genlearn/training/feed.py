@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .. import ranks
+from ..errors import Problem
 from ..layout import Code
 
 LARGE = 4 * 2**30  # bytes of data that are moved to an accelerator as a whole
@@ -19,17 +20,33 @@ class Feed:
     Arguments:
         code: The training data: one tensor that is indexed by batch.
         seed: Seed of the order.
-        batch: Records per batch and process.
+        size: Records in the global batch, which the processes share.
         device: Where batches are wanted.
     """
 
-    def __init__(self, code: Code, seed: int, batch: int, device: torch.device) -> None:
+    def __init__(self, code: Code, seed: int, size: int, device: torch.device) -> None:
         self.code = code.to(device) if code.x.numel() * code.x.element_size() < LARGE else code
-        self.seed, self.batch, self.device = seed, batch, device
-        self.size = batch * ranks.world()
-        self.per_epoch = max(1, len(code) // self.size)
+        self.seed, self.size, self.device = seed, size, device
         self.position = 0
         self._epoch, self._order = -1, torch.empty(0)
+
+    @property
+    def per_epoch(self) -> int:
+        """Batches in an epoch."""
+        return max(1, len(self.code) // self.size)
+
+    def go_to(self, position: int, size: int) -> None:
+        """Go on after `position` batches of `size` records, as another number of processes may have begun.
+
+        Errors:
+            Problem: If these processes cannot share `size` records evenly.
+        """
+        if size % ranks.world():
+            raise Problem(
+                f"this run takes {size} records per step, which {ranks.world()} processes cannot share evenly. "
+                f"Start a number that divides {size}."
+            )
+        self.position, self.size = position, size
 
     def next(self) -> tuple[Tensor, Tensor | None]:
         """Return `x` and labels of the next batch, and move on."""

@@ -68,8 +68,8 @@ class History:
 
     def means(self) -> dict[str, float]:
         """Return the mean of every term since the last row, over all processes, and begin anew."""
-        waiting, self.waiting = self.waiting, {}
-        return {k: float(ranks.mean(torch.stack(term.values).double().mean())) for k, term in waiting.items()}
+        values, self.waiting = self._averaged(), {}
+        return {name: float(v.double().mean()) for name, v in values.items()}
 
     def last(self) -> dict[str, float]:
         """Return the values of the last training row."""
@@ -80,14 +80,24 @@ class History:
         """Append a row; numbers that are not finite, which JSON does not know, are left out."""
         row = {k: v for k, v in row.items() if not isinstance(v, float) or math.isfinite(v)}
         self.rows.append(row)
-        if self._file:
-            with self._file.open("a", encoding="utf-8") as file:
-                file.write(_line(row))
+        if self._file is None:
+            return
+        if not self._file.exists():  # somebody deleted it, perhaps with its folder: nothing is lost by that
+            return self.begin(self.rows)
+        with self._file.open("a", encoding="utf-8") as file:
+            file.write(_line(row))
 
     def packed(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """Return what waits for the next row: players and steps, and values averaged over processes, of every term."""
-        facts = {name: [term.player, term.steps] for name, term in self.waiting.items()}
-        return facts, {name: ranks.mean(torch.stack(term.values)) for name, term in self.waiting.items()}
+        return {name: [term.player, term.steps] for name, term in self.waiting.items()}, self._averaged()
+
+    def _averaged(self) -> dict[str, Tensor]:
+        """Return what waits, averaged over processes value by value: it has the same bits when it is read back."""
+        if not self.waiting:
+            return {}
+        values = [torch.stack(term.values).cpu() for term in self.waiting.values()]
+        averaged = ranks.mean(torch.cat(values)).split([len(v) for v in values])
+        return dict(zip(self.waiting, averaged, strict=True))
 
     def unpack(self, facts: dict[str, Any], values: dict[str, Tensor]) -> None:
         """Undo `packed`."""

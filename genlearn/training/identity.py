@@ -1,7 +1,9 @@
-"""Which run a checkpoint belongs to: its settings, seed, data and number of processes. Resuming with others is refused."""
+"""Which run a checkpoint belongs to: its settings, seed and data. Resuming with others is refused, and so are processes that differ."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,8 +19,7 @@ FREE = ("device", "random_state")  # settings that may differ; the seed that was
 def identity_of(settings: Mapping[str, Any], seed: int, code: Code) -> dict[str, Any]:
     """Return what must be the same for a run to go on."""
     kept = store.to_jsonable({k: v for k, v in settings.items() if k not in FREE})
-    facts = {"settings": kept, "seed": seed, "world": ranks.world(), "records": len(code)}
-    return {**facts, "data": fingerprint(code)}
+    return {"settings": kept, "seed": seed, "records": len(code), "data": fingerprint(code)}
 
 
 def check_identity(path: Path, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
@@ -41,7 +42,16 @@ def check_identity(path: Path, then: Mapping[str, Any], now: Mapping[str, Any]) 
         )
     if then["data"] != now["data"]:
         raise Problem(f"{path} was begun with other data, or with other labels. Give the same, or choose a new --out.")
-    if then["world"] != now["world"]:
+
+
+def check_alike(identity: Mapping[str, Any]) -> None:
+    """Make sure that processes which learn together were given the same: settings, seed and data.
+
+    Errors:
+        Problem: If they were not, in all of them.
+    """
+    digests = set(ranks.texts(hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()))
+    if len(digests) > 1:
         raise Problem(
-            f"{path} was begun by {then['world']} processes, these are {now['world']}. Start the same number with torchrun."
+            f"the {ranks.world()} processes were given different settings or records. Give all the same: seed what draws them."
         )

@@ -10,13 +10,14 @@ import copy
 import math
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from .. import ranks
-from ..errors import Interrupted, Problem, RunFailed
+from ..errors import Problem, RunFailed
 from . import checkpoints
 from .budget import seconds_each, seconds_of, steps_within
 from .feed import Feed, Noise, spread_rows
@@ -39,15 +40,16 @@ CHECKPOINT_SECONDS, SAVING_SHARE = (
 LOGS, CHECKS = 100, 25  # rows of history and validations in a run
 MOST_STEPS_LOGGED = 1000  # in one row
 MOST_EPOCHS, FEW_STEPS = 200, 2000  # what a budget buys at most: more passes over few records teach them by heart
-VALIDATION_ROWS, VALIDATION_VALUES = 2048, 2**22  # in all, and values in one forward pass
+VALIDATION_ROWS, VALIDATION_VALUES = 2048, 2**19  # in all, and values in one forward pass
 
 
 class Trainer:
     """Plays the turns of one fit. Create it, then `run`."""
 
     def __init__(self, model: Neural, code: Code, valid: Code | None) -> None:
-        if len(code) < ranks.world():
-            raise Problem(f"{len(code)} records cannot be shared by {ranks.world()} processes. Start fewer.")
+        for part in (code, valid):
+            if part is not None and len(part) < ranks.world():
+                raise Problem(f"{len(part)} records cannot be shared by {ranks.world()} processes. Start fewer.")
         self.model, self.where, self.code = model, device_of(model.device), code
         self.path, self.resume = model._run.out, model._run.resume
         self.identity: dict[str, Any] = {}
@@ -57,11 +59,13 @@ class Trainer:
             net = placed(model.build(), self.where)
         self.precision = precision_for(model.precision, net, self.where)
         average = copy.deepcopy(net).requires_grad_(False) if model.ema else None
-        feed = Feed(code, model.seed_, min(model.batch, len(code) // ranks.world()), self.where)
+        size = min(model.batch, len(code) // ranks.world()) * ranks.world()
+        feed = Feed(code, model.seed_, size, self.where)
         self.state = State(net, average, feed, History(self.path))
         self.stages = model.stages(net)
         self.noise = Noise(model.seed_, self.where)
         self.signals, self.stopped = Signals(), False
+        self.refused: OSError | None = None  # by the disk
         self.values: dict[str, float] = {}  # of the last row of history
 
     # -- the run -----------------------------------------------------------------------------------------------------
@@ -79,9 +83,8 @@ class Trainer:
                     "Free the disk or choose another --out.",
                     usable=True,
                 ) from None
-        ranks.wait()
-        if self.stopped or self.signals.received is not None:
-            raise Interrupted(f"stopped after {self.state.step:,} of {self.state.steps:,} steps")
+        if ranks.any_of(self.stopped or self.signals.received is not None)[0]:
+            raise self.signals.stop(f"stopped after {self.state.step:,} of {self.state.steps:,} steps")
 
     def _loop(self) -> None:
         s = self.state
@@ -107,7 +110,10 @@ class Trainer:
                 self._check()
             # Heed Ctrl-C, and make the run safe against a power cut: all processes at the same step.
             waited = self.path is not None and time.monotonic() - saved > pause
-            self.stopped, due = ranks.any_of(self.signals.received is not None, waited)
+            flags = self.signals.received is not None, waited, self.refused is not None
+            self.stopped, due, refused = ranks.any_of(*flags)
+            if refused:
+                return
             if due and not self.stopped:
                 begun_saving = time.monotonic()
                 self._save()
@@ -172,7 +178,8 @@ class Trainer:
         s = self.state
         self.values = s.history.means()
         stage = self.stages[s.stage].name
-        s.history.write({"step": s.step, "seconds": round(s.seconds, 3), "stage": stage, **self.values})
+        with self._writing():
+            s.history.write({"step": s.step, "seconds": round(s.seconds, 3), "stage": stage, **self.values})
         with self._at_rest():
             self._tell(stage=stage)
 
@@ -185,7 +192,8 @@ class Trainer:
         if found is None:
             return
         name, value = plain(*found)
-        s.history.write({"step": s.step, "seconds": round(s.seconds, 3), f"valid {name}": value})
+        with self._writing():
+            s.history.write({"step": s.step, "seconds": round(s.seconds, 3), f"valid {name}": value})
         if last and m.patience is not None and s.best.bad >= m.patience:
             s.note = f"stopped early: no better {name} in {s.best.bad} validations"
         if last and m.until is not None and Target.parse(m.until).reached(*found):
@@ -193,20 +201,21 @@ class Trainer:
 
     def _validate(self) -> tuple[str, float] | None:
         """Return name and value of the validation score over the rows of all processes; None for models without one."""
-        world, total, name = ranks.world(), 0.0, ""
-        if self.valid is None or len(self.valid) < world:
+        if self.valid is None:
             return None
-        count = len(self.valid) // world * world
+        count, total, name = len(self.valid), 0.0, ""
         rng = torch.Generator(device=self.where).manual_seed(self.model.seed_)
-        rows = max(world, VALIDATION_VALUES // max(1, self.model.layout_.size) // world * world)
+        most = max(1, VALIDATION_VALUES // max(1, self.model.layout_.size))
+        passes = max(1, min(-(-count // most), count // ranks.world()))  # none leaves a process without rows
         with self._at_rest() as net, torch.no_grad():
-            for i in range(0, count, rows):
-                part = self.valid[ranks.mine(torch.arange(i, min(i + rows, count)))].to(self.where)
-                found = self.model._validation(net, Batch(part.x, part.y, rng, 1.0, self.state.step))
+            for rows in torch.arange(count).tensor_split(passes):
+                part = self.valid[ranks.mine(rows)].to(self.where)
+                batch = Batch(part.x, part.y, rng, 1.0, self.state.step, total=len(rows))
+                found = self.model._validation(net, batch)
                 if found is None:
                     return None
                 name, total = found[0], total + found[1] * len(part)
-        return (name, float(ranks.mean(torch.tensor(total * world / count, dtype=torch.float64)))) if name else None
+        return name, float(ranks.mean(torch.tensor(total * ranks.world() / count, dtype=torch.float64)))
 
     @contextlib.contextmanager
     def _at_rest(self) -> Iterator[nn.Module]:
@@ -235,8 +244,7 @@ class Trainer:
     def _tell(self, *, stage: str, note: str = "", done: bool = False) -> None:
         s = self.state
         values = {**self.values, **s.best.shown()}
-        if ranks.is_first():
-            self.model._tell(s.step, s.steps, s.seconds, stage=stage, note=note, done=done, **values)
+        self.model._tell(s.step, s.steps, s.seconds, stage=stage, note=note, done=done, **values)
 
     # -- beginning and end -------------------------------------------------------------------------------------------
     def _begin(self) -> None:
@@ -245,17 +253,9 @@ class Trainer:
         if self.path is not None:
             self.identity = identity_of(m.get_params(deep=False), m.seed_, self.code)
             try:
-                if self.resume:
-                    found = checkpoints.newest(self.path / checkpoints.FOLDER)
-                    note = f"nothing to go on with in {self.path}: begun anew"
-                if found is None:
-                    s.history.begin([])
-                    checkpoints.clear(self.path / checkpoints.FOLDER)
-                else:
-                    check_identity(self.path, found.numbers, self.identity)
-                    s.unpack(found, self._enter)
-                    self.values = s.history.last()
-                    note = "; ".join([*found.notes, "finished before" if s.finished else f"resumed at step {s.step:,}"])
+                with self._writing():
+                    found, note = self._go_on(self.path)
+                self._agree()
             except OSError as e:
                 raise Problem(f"cannot write to {self.path} ({e.strerror or e}). Choose another --out.") from None
         if found is None:
@@ -265,6 +265,25 @@ class Trainer:
             self._check_goal()
         if note:
             self._tell(stage="resume", note=note)
+
+    def _go_on(self, path: Path) -> tuple[checkpoints.Checkpoint | None, str]:
+        """Go back to the newest good checkpoint if one is wanted, else sweep up after an earlier run; return it, and a note."""
+        s, folder = self.state, path / checkpoints.FOLDER
+        found = checkpoints.newest(folder) if self.resume else None
+        step = -1 if found is None else found.step
+        if ranks.any_of(ranks.share(step) != step)[0]:
+            raise Problem(
+                f"the processes of this run find different checkpoints in {path}. Give an --out that all machines share."
+            )
+        if found is None:
+            s.history.begin([])
+            if ranks.is_first():
+                checkpoints.clear(folder)
+            return None, f"nothing to go on with in {path}: begun anew" if self.resume else ""
+        check_identity(path, found.numbers, self.identity)
+        s.unpack(found, self._enter)
+        self.values = s.history.last()
+        return found, "; ".join([*found.notes, "finished before" if s.finished else f"resumed at step {s.step:,}"])
 
     def _check_goal(self) -> None:
         """Find out before training whether `until` and `patience` have a validation score to wait for."""
@@ -279,7 +298,7 @@ class Trainer:
             )
         name = plain(*found)[0]
         if m.until is not None and Target.parse(m.until).name != name:
-            raise Problem(f'until "{m.until}" cannot be checked: {m.name()} validates by {name}=NUMBER.')
+            raise Problem(f'until "{m.until}" cannot be checked: {m.name()} validates by {name}. Use {name}=NUMBER.')
 
     def _plan(self) -> int:
         """Return the number of steps: as asked for, as many as fit into the budget, or by the number of records."""
@@ -308,7 +327,8 @@ class Trainer:
         self._guard(weights=True)
         numbers, tensors = self.state.pack()
         if self.path is not None and ranks.is_first():
-            checkpoints.write(self.path / checkpoints.FOLDER, self.state.step, self.identity | numbers, tensors)
+            with self._writing():
+                checkpoints.write(self.path / checkpoints.FOLDER, self.state.step, self.identity | numbers, tensors)
 
     def _end(self) -> None:
         s, m = self.state, self.model
@@ -321,8 +341,23 @@ class Trainer:
         elif self.path is not None and ranks.is_first() and not s.finished:
             numbers, tensors = s.pack_end(m.net_)
             folder = self.path / checkpoints.FOLDER
-            checkpoints.write(folder, s.step, self.identity | numbers, tensors, keep=1)
+            with self._writing():
+                checkpoints.write(folder, s.step, self.identity | numbers, tensors, keep=1)
+        self._agree()
         self._tell(stage="train", done=True, note="nothing was left to train" if s.finished else s.note)
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Remember what the disk refuses: only the first process writes, and the others must hear of it before all stop."""
+        try:
+            yield
+        except OSError as e:
+            self.refused = e
+
+    def _agree(self) -> None:
+        """Raise in all processes what the disk refused to the first."""
+        if ranks.any_of(self.refused is not None)[0]:
+            raise self.refused or OSError("it was refused to the first process")
 
     def _settle(self, *, sound: bool = True) -> None:
         """Leave the model with the best weights, or with the last ones if none are better; unsound ones are not left."""

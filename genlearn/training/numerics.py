@@ -25,7 +25,8 @@ def device_of(name: str) -> torch.device:
     try:
         return torch.empty(1, device=name).device  # with its number
     except (RuntimeError, AssertionError, NotImplementedError) as e:
-        raise Problem(f'device "{name}" is not available here ({str(e).splitlines()[0]}). Use --device cpu.') from None
+        why = "torch knows no such device" if "device type at start" in str(e) else str(e).splitlines()[0].rstrip(".")
+        raise Problem(f'device "{name}" is not available here ({why}). Use --device cpu.') from None
 
 
 def placed(net: nn.Module, device: torch.device) -> nn.Module:

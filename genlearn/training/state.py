@@ -63,7 +63,8 @@ class State:
         for name, optimizer in self.optimizers.items():
             parts[f"optimizer.{name}"] = optimizers.packed(optimizer)
         numbers = {
-            "steps": self.steps, "position": self.feed.position, "seconds": self.seconds, "stage": self.stage,
+            "steps": self.steps, "global_batch": self.feed.size, "position": self.feed.position,
+            "seconds": self.seconds, "stage": self.stage,
             "best": self.best.facts(), "rows": self.history.rows, "waiting": waiting, "note": self.note,
         }  # fmt: skip
         return numbers, {f"{prefix}.{k}": v for prefix, part in parts.items() for k, v in part.items()}
@@ -86,7 +87,7 @@ class State:
         if self.finished:
             self.best = Best(**numbers["best"])
             return
-        self.feed.position = numbers["position"]
+        self.feed.go_to(numbers["position"], numbers["global_batch"])
         if self.average is not None:
             _load(self.average, found.part("average."))
         weights = {k: v.to(device) for k, v in found.part("best.").items()}

@@ -13,7 +13,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from ..errors import Problem
+from ..errors import Interrupted, Problem, Terminated
 
 
 class Signals:
@@ -39,8 +39,12 @@ class Signals:
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None:
-            raise KeyboardInterrupt
+            raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
         self.received = number
+
+    def stop(self, message: str) -> Interrupted:
+        """Return the error that ends the run, with the exit code of the signal."""
+        return Interrupted(message, exit_code=128 + (self.received or signal.SIGINT))
 
 
 @dataclass(frozen=True)

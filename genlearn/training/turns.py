@@ -25,6 +25,7 @@ class Batch:
         progress: Share of the stage that is done, 0 to 1 (for warm-ups).
         step: Steps done in the whole run.
         cache: Shared by the turns of one step, for forwards that several of them need.
+        total: Records in the global batch, of which these are this process's share; 0 if every process has as many.
     """
 
     x: Tensor
@@ -33,19 +34,37 @@ class Batch:
     progress: float
     step: int
     cache: dict[str, Any] = field(default_factory=dict)
+    total: int = 0
+
+    def __post_init__(self) -> None:
+        self.total = self.total or len(self) * ranks.world()
 
     def __len__(self) -> int:
         return len(self.x)
 
     def randn(self, *shape: int) -> Tensor:
         """Return standard normal noise `(n, *shape)`: drawn for the global batch, this process's rows of it."""
-        size = (len(self) * ranks.world(), *shape)
-        return ranks.mine(torch.randn(size, generator=self.rng, device=self.x.device))
+        return ranks.mine(torch.randn((self.total, *shape), generator=self.rng, device=self.x.device))
 
     def rand(self, *shape: int) -> Tensor:
         """Return uniform (0, 1) noise `(n, *shape)`, like `randn`."""
-        size = (len(self) * ranks.world(), *shape)
-        return ranks.mine(torch.rand(size, generator=self.rng, device=self.x.device))
+        return ranks.mine(torch.rand((self.total, *shape), generator=self.rng, device=self.x.device))
+
+    def mean(self, values: Tensor) -> Tensor:
+        r"""Return the mean of `(n, ...)` over the records of the global batch, for losses that are no mean over records themselves.
+
+        A loss \(f(\bar v)\) of a mean \(\bar v\) over records, such as a logarithm of it, needs \(\bar v\) of all processes. The
+        gradient flows through the own records; averaged over processes it is that of one process with all records.
+        """
+        if ranks.world() == 1:
+            return values.mean(0)
+        own = values.sum(0) * (ranks.world() / self.total)
+        return own + (ranks.mean(own) - own).detach()
+
+    def all(self, values: Tensor) -> Tensor:
+        """Return `(n, ...)` of this process among those of all, in order, without gradients: the distance of halves is not half of
+        the distance."""
+        return ranks.all_rows(values, self.total)
 
 
 Loss = Callable[[Batch], tuple[Tensor, Terms]]

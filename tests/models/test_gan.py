@@ -176,9 +176,10 @@ def test_feature_distance_does_not_depend_on_the_scale_of_features() -> None:
         def features(self, e: torch.Tensor) -> torch.Tensor:
             return self.factor * e
 
-    one, ten = (model._distance({"critic": Scaled(f)}, x, copy) for f in (1.0, 10.0))
+    batch = Batch(x, None, torch.Generator(), 1.0, 0)
+    one, ten = (model._distance({"critic": Scaled(f)}, batch, copy) for f in (1.0, 10.0))
     torch.testing.assert_close(one, ten, rtol=1e-4, atol=1e-4)
-    assert model._distance({"critic": Scaled(1.0)}, x, x.float()) < one
+    assert model._distance({"critic": Scaled(1.0)}, batch, x.float()) < one
 
 
 def test_reconstructions_of_the_hybrid_resemble_their_records() -> None:

@@ -305,7 +305,7 @@ def test_several_ranges_need_independence_and_impossible_conditions_say_so() -> 
         model.sample(3, given={"x": "0:1", "y": "0:1"})
     with pytest.raises(Problem, match="at least 1"):
         GMM(components=0).fit(np.zeros((5, 2)))
-    with pytest.raises(Problem, match="negative"):
+    with pytest.raises(Problem, match="0 or more"):
         GMM(regularization=-1.0).fit(np.zeros((5, 2)))
 
 
