@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import importlib
 import os
 import signal
 import sys
@@ -39,6 +40,10 @@ def start() -> None:
         torch.cuda.set_device(local % gpus)
     # NCCL wants a GPU for each process; gloo lets several share one.
     enough = gpus >= int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    # Its functions take the group of the day as a default, and torch's optimizers import it: loaded later, it would keep the
+    # group's threads alive beyond the interpreter, which may end in an abort.
+    importlib.import_module("torch.distributed.nn")
+
     with _everyone(), _stoppable():
         _store, number, count = next(distributed.rendezvous("env://"))
         backend = "cpu:gloo,cuda:nccl" if gpus and enough else "gloo"

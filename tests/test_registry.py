@@ -91,8 +91,8 @@ def test_a_new_file_is_a_model(own: Write) -> None:
 
 
 def test_a_broken_module_is_loud(own: Write) -> None:
-    own("broken", "raise ImportError('libfoo is gone')")
-    for ask in (lambda: model_class("broken"), lambda: models_with(Scores)):
+    own("damaged", "raise ImportError('libfoo is gone')")
+    for ask in (lambda: model_class("damaged"), lambda: models_with(Scores)):
         with pytest.raises(ImportError, match="libfoo is gone"):
             ask()
 

@@ -75,7 +75,7 @@ def launch(
         how = ["--nnodes", str(agents), "--nproc-per-node", str(processes // agents), "--rdzv-backend", "c10d"]
         how += ["--rdzv-endpoint", f"127.0.0.1:{port}", "--rdzv-id", "genlearn", "--local-addr", "127.0.0.1"]
     path = os.pathsep.join([str(record.HERE.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
-    env = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": path}
+    env = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": path, "PYTHONFAULTHANDLER": "1"}
     started = [
         subprocess.Popen(
             [*TORCHRUN, *how, *([] if agents == 1 else ["--node-rank", str(i)]), *words],

@@ -72,6 +72,7 @@ ROUNDED = 1e-5  # a float32 rounds at 6e-8, which 20 steps amplify; another orde
 COARSE = 0.05  # bf16 rounds the gradient of every process by itself to 3 digits, before they are averaged
 # Under a warm-up the first loss does not depend on the priors of labels at all: their gradients are roundings of 0, of which
 # Adam, which divides them by their own size, makes steps of full length. They change nothing that the model computes at that point.
+# So does a hinge that no record has passed: the bias of a hidden unit that is open to all raises real and drawn ones alike.
 BLIND = 0.05
 SUMMED = 1e-8  # relative, for sums in float64
 
@@ -94,7 +95,7 @@ NETS: dict[str, Case] = {
     "gan, least-squares": Case(GAN, SMALL | {"loss": "least-squares", "critic_steps": 2, "net": "mlp"}, bar=ROUNDED),
     "gan, wasserstein": Case(GAN, SMALL | {"loss": "wasserstein"}, "table", ROUNDED),
     "gan, wasserstein, clipping": Case(GAN, SMALL | {"loss": "wasserstein", "regularizer": "clipping"}, bar=ROUNDED),
-    "gan, hinge, spectral norm": Case(GAN, SMALL | {"loss": "hinge", "spectral_norm": True}, "table", ROUNDED),
+    "gan, hinge, spectral norm": Case(GAN, SMALL | {"loss": "hinge", "spectral_norm": True}, "table", BLIND),
     "gan, gradient penalty": Case(GAN, SMALL | {"regularizer": "gradient-penalty"}, bar=ROUNDED),
     "gan, colour images, conv": Case(GAN, CONV | {"regularizer": "r1"}, "colour", ROUNDED),
     "gan, patience": Case(GAN, SMALL | {"patience": 2}, bar=ROUNDED),
