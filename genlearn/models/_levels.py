@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 import torch
@@ -17,12 +17,17 @@ class Levels:
     Arguments:
         layout: What the columns mean.
         kinds: Field kinds that count as discrete here.
+        cut: Columns of numbers that count as discrete too, with the number of their levels.
     """
 
-    def __init__(self, layout: Layout, kinds: Sequence[Kind] = ("binary", "category")) -> None:
-        kept = [(f, s) for f, s in layout.slices() if f.kind in kinds]
+    def __init__(
+        self, layout: Layout, kinds: Sequence[Kind] = ("binary", "category"), cut: Mapping[int, int] | None = None
+    ) -> None:
+        cut = cut or {}
+        kept = [(f, s) for f, s in layout.slices() if f.kind in kinds or s.start in cut]
         self.columns = [j for _, s in kept for j in range(s.start, s.stop)]
-        self.counts = [2 if f.kind == "binary" else f.levels for f, _ in kept for _ in range(f.size)]
+        sizes = [2 if f.kind == "binary" else f.levels for f, _ in kept for _ in range(f.size)]
+        self.counts = [cut.get(j, size) for j, size in zip(self.columns, sizes, strict=True)]
         absent = (f.absent for f, _ in kept for _ in range(f.size))
         self.absent = [(i, level) for i, level in enumerate(absent) if level is not None]
         self.width = sum(self.counts)
