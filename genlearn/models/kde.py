@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable
-from functools import cached_property
 from typing import ClassVar, Literal, Self
 
 import torch
-from torch import Tensor
 
-from ..codecs.base import Given
 from ..errors import Problem
 from ..layout import Code
-from ..model import Conditional, How, Imputes, Model, Scores
-from ._levels import Levels
-from ._normals import LOG_2PI, log_mass, standard, truncated
-
-LEFT_OUT = 300  # records whose leave-one-out density chooses the bandwidths
-CELLS = 4_000_000  # kernel values held at once
-WIDE = 1_000_000  # numbers in all centres above which products are float32
+from ._kernels import KernelSum
 
 
-class KDE(Scores, Imputes, Conditional, Model):
+class KDE(KernelSum):
     r"""Kernel density estimate, a bump on every training record: \(p(x) = \frac1n \sum_i \prod_j K_j(x_j \mid x_{ij})\).
 
     Numbers have Gaussian kernels of standard deviation \(h\,s_j\), with \(s_j\) the column's own; categories and binary values
@@ -58,10 +47,7 @@ class KDE(Scores, Imputes, Conditional, Model):
         [1.0, 1.0, 1.0]
     """
 
-    takes: ClassVar[frozenset[str]] = frozenset({"real", "category", "binary"})
-    label_as_field: ClassVar[bool] = True
     reference: ClassVar[bool] = True
-    conditions: ClassVar[Literal["target", "any"]] = "any"
 
     bandwidth: float | Literal["likelihood", "silverman"] = "likelihood"
     centers: int = 10_000
@@ -81,253 +67,10 @@ class KDE(Scores, Imputes, Conditional, Model):
 
     def _fit(self, code: Code, valid: Code | None) -> None:
         began = time.perf_counter()
-        rng, levels = self._rng("centers"), Levels(self.layout_)
-        rows = torch.randperm(len(code), generator=rng)[: self.centers]
-        x = code.x[rows]
-        numbers = x[:, self._numbers].double()
-        self.centre_, self.scale_ = standard(numbers)
-        frequencies = levels.share((levels.count(x[:, levels.columns]) + 0.5)[None])
-        drawn = levels.draw(frequencies.expand(len(x), -1), rng)
-        discrete = x[:, levels.columns].double()
-        small = torch.float32 if numbers.numel() > WIDE else torch.float64
-        self.numbers_: Tensor = ((numbers - self.centre_) / self.scale_).to(small)
-        self.levels_: Tensor = torch.where(torch.isnan(discrete), drawn, discrete).to(torch.int32)
-        d, n = numbers.shape[1], len(x)
-        self.bandwidth_: float = (
-            (4 / (d + 2) / n) ** (1 / (d + 4)) if isinstance(self.bandwidth, str) else self.bandwidth
-        )
-        self.mixing_: float = 1 / (n + 1)
-        if n > 1:
-            self._choose(self.bandwidth == "likelihood")
+        rng = self._rng("centers")
+        self._place(code.x[torch.randperm(len(code), generator=rng)[: self.centers]], rng)
+        self._widths(self.bandwidth)
+        n = len(self.numbers_)
         kept = f"{n:,} of {len(code):,} records as centres" if n < len(code) else f"{n:,} centres"
         note = f"{kept}, bandwidth {self.bandwidth_:.3g}"
         self._tell(1, 1, time.perf_counter() - began, done=True, note=note)
-
-    def _choose(self, by_likelihood: bool) -> None:
-        """Set the bandwidths to what makes left-out records most likely, one after the other."""
-        kernels = self._kernels
-        some = torch.arange(min(LEFT_OUT, len(self.numbers_)))
-        # A record and its exact copies say nothing about its neighbourhood: they would pull the bandwidth to zero.
-        same = kernels.copies(some)
-        z, one_hot = self.numbers_[some], kernels.one_hot[some]
-
-        def left_out(h: float, mixing: float) -> float:
-            log_kernel = kernels.log_kernel(z, one_hot, h, mixing).masked_fill(same, -torch.inf)
-            return float(torch.logsumexp(log_kernel, 1).clamp_min(-1e9).mean())
-
-        for _ in range(2):
-            if by_likelihood and self.numbers_.shape[1]:
-                log_h = golden(lambda t: left_out(math.exp(t), self.mixing_), math.log(0.01), math.log(3.0))
-                self.bandwidth_ = math.exp(log_h)
-            if self.levels_.shape[1]:
-                self.mixing_ = math.exp(golden(lambda t: left_out(self.bandwidth_, math.exp(t)), math.log(1e-5), -1e-3))
-
-    # -- pieces ------------------------------------------------------------------------------------------------------
-    @property
-    def _numbers(self) -> Tensor:
-        return torch.tensor(self.layout_.columns("real"), dtype=torch.long)
-
-    @property
-    def _kernels(self) -> Kernels:
-        return Kernels(self.numbers_, Levels(self.layout_), self.levels_)
-
-    def _standardised(self, x: Tensor) -> Tensor:
-        return (x[:, self._numbers].double() - self.centre_) / self.scale_
-
-    def _deviation(self, which: Tensor) -> Tensor:
-        """Return the kernels' standard deviations around some centres, standardised."""
-        return torch.where(torch.isnan(self.numbers_[which]), 1.0, self.bandwidth_).double()
-
-    def _check_learned(self) -> None:
-        super()._check_learned()
-        levels, d = Levels(self.layout_), len(self._numbers)
-        self._expect(centre_=(d,), scale_=(d,), levels_=(len(self.numbers_), len(levels.columns)))
-        if self.numbers_.shape[1:] != (d,) or bool(torch.isinf(self.numbers_).any()):
-            raise ValueError("numbers_ must hold a finite number or none for every centre and column")
-        if not bool(((self.levels_ >= 0) & (self.levels_ < torch.tensor(levels.counts))).all()):
-            raise ValueError("levels_ holds levels that there are not")
-        if not (bool((self.scale_ > 0).all()) and 0 < self.bandwidth_ < math.inf and 0 < self.mixing_ <= 1):
-            raise ValueError("a bandwidth must be above 0, and the share of the uniform at most 1")
-
-    # -- answers -----------------------------------------------------------------------------------------------------
-    def _log_prob(self, code: Code) -> Tensor:
-        kernels, out = self._kernels, []
-        for x in code.x.split(max(1, CELLS // len(self.numbers_))):
-            z = self._standardised(x)
-            log_kernel = kernels.at(z, x[:, kernels.levels.columns], self.bandwidth_, self.mixing_)
-            jacobian = (~torch.isnan(z)).double() @ self.scale_.log()
-            out.append(torch.logsumexp(log_kernel, 1).double() - math.log(len(self.numbers_)) - jacobian)
-        return torch.cat(out)
-
-    def _sample(self, n: int, rng: torch.Generator, given: Given | None) -> Code:
-        kernels, numbers = self._kernels, self._numbers
-        levels, m = kernels.levels, len(self.numbers_)
-        asked = torch.full((1, self.layout_.size), torch.nan, dtype=torch.float64)
-        ranges: dict[int, tuple[float, float]] = {}
-        log_weights, places = torch.zeros(m, dtype=torch.float64), torch.ones(levels.width, dtype=torch.bool)
-        if given is not None:
-            asked, ranges = given.x.double(), given.ranges
-            places = levels.within(asked[0], ranges)
-            shut = torch.full((1, len(levels.columns)), torch.nan)
-            log_weights = kernels.at(self._standardised(asked), shut, self.bandwidth_, self.mixing_)[0].double()
-            if levels.width:
-                log_weights = log_weights + levels.total(kernels.table(self.mixing_) * places).log().sum(1)
-        bounds = {}
-        everyone = torch.arange(m)
-        for i, j in enumerate(numbers.tolist()):
-            if j in ranges:
-                centre, sd = torch.nan_to_num(self.numbers_[:, i].double()), self._deviation(everyone)[:, i]
-                low, high = ((b - self.centre_[i]) / self.scale_[i] for b in ranges[j])
-                bounds[i] = ((low - centre) / sd, (high - centre) / sd)
-                log_weights = log_weights + log_mass(*bounds[i])
-        if not (log_weights > -1e6).any():
-            raise Problem(
-                f"kde: no record has {', '.join(given.names) if given else ''} as asked. Widen the condition."
-            )
-        which = torch.multinomial(torch.softmax(log_weights, 0), n, replacement=True, generator=rng)
-        x = torch.full((n, self.layout_.size), torch.nan, dtype=torch.float64)
-        x[:, levels.columns] = levels.draw(kernels.table(self.mixing_, which) * places, rng)
-        noise = torch.randn(n, len(numbers), dtype=torch.float64, generator=rng)
-        for i, (low, high) in bounds.items():
-            noise[:, i] = truncated(low[which], high[which], rng)
-        z = torch.nan_to_num(self.numbers_[which].double()) + self._deviation(which) * noise
-        x[:, numbers] = z * self.scale_ + self.centre_
-        return Code(self.layout_.shut_gates(torch.where(torch.isnan(asked), x, asked)))
-
-    def _impute(self, code: Code, how: How, rng: torch.Generator) -> Code:
-        if code.mask is None:
-            return code
-        x, unknown = torch.where(code.mask, code.x.double(), torch.nan), ~code.mask
-        rows = max(1, CELLS // len(self.numbers_))
-        parts = [self._filled(a, b, how, rng) for a, b in zip(x.split(rows), unknown.split(rows), strict=True)]
-        return Code(torch.cat(parts), code.y, None, code.log_det)
-
-    def _filled(self, x: Tensor, unknown: Tensor, how: How, rng: torch.Generator) -> Tensor:
-        kernels, numbers = self._kernels, self._numbers
-        levels = kernels.levels
-        discrete, fill = x[:, levels.columns], unknown[:, levels.columns]
-        log_weights = kernels.at(self._standardised(x), discrete, self.bandwidth_, self.mixing_).double()
-        table = kernels.table(self.mixing_)
-        for i, level in levels.absent:  # what is filled in is not missing: kernels that say so weigh less
-            present = torch.log1p(-table[:, levels.start[i] + level].clamp_max(1 - 1e-12))
-            log_weights = log_weights + fill[:, i : i + 1] * present
-        weights = torch.softmax(log_weights, 1)
-        which = torch.multinomial(weights, 1, generator=rng)[:, 0] if how == "draw" else weights.argmax(1)
-        places = weights @ table if how == "mean" else table[which]
-        chosen = levels.choose(places * levels.allowed(discrete, fill), how, rng)
-        if how == "mean":
-            z = self._means(weights, fill, table, levels)
-        else:
-            z = torch.nan_to_num(self.numbers_[which].double())
-        if how == "draw":
-            z = z + self._deviation(which) * torch.randn(z.shape, dtype=torch.float64, generator=rng)
-        out = x.clone()
-        out[:, levels.columns] = torch.where(fill, chosen, discrete)
-        out[:, numbers] = torch.where(unknown[:, numbers], z * self.scale_ + self.centre_, x[:, numbers])
-        return self.layout_.shut_gates(out)
-
-    def _means(self, weights: Tensor, fill: Tensor, table: Tensor, levels: Levels) -> Tensor:
-        """Return `(n, d)` conditional means of the numbers, standardised, those behind unknown gates given an open one."""
-        centres = torch.nan_to_num(self.numbers_.double())
-        z = weights @ centres
-        place = {j: i for i, j in enumerate(self._numbers.tolist())}
-        for columns, gate in self.layout_.gates:
-            g = levels.columns.index(gate)
-            is_open = table[:, levels.start[g]]
-            share = (weights @ is_open)[:, None]
-            own = [place[j] for j in range(columns.start, columns.stop) if j in place]
-            z[:, own] = torch.where(
-                fill[:, g : g + 1], weights @ (is_open[:, None] * centres[:, own]) / share, z[:, own]
-            )
-        return z
-
-
-class Kernels:
-    """Product kernels around centres.
-
-    Arguments:
-        numbers: `(m, d)` standardised numbers of the centres, NaN where a centre has none.
-        levels: What the discrete columns are.
-        discrete: `(m, c)` levels of the centres.
-    """
-
-    def __init__(self, numbers: Tensor, levels: Levels, discrete: Tensor) -> None:
-        self.levels, self.dtype = levels, numbers.dtype
-        self.discrete = discrete
-        self.counts = torch.tensor(levels.counts, dtype=torch.float64)[levels.owner]
-        self.lacks = torch.isnan(numbers).to(numbers.dtype)
-        self.numbers = torch.nan_to_num(numbers)
-
-    @cached_property
-    def one_hot(self) -> Tensor:
-        """Levels of all centres as indicators, `(m, width)`."""
-        return self.levels.one_hot(self.discrete, self.dtype)
-
-    def table(self, mixing: float, which: Tensor | slice = slice(None)) -> Tensor:
-        """Return `(m, width)` level probabilities of the kernels around some centres, float64."""
-        return mixing / self.counts + (1 - mixing) * self.levels.one_hot(self.discrete[which])
-
-    def log_kernel(self, z: Tensor, one_hot: Tensor, h: float, mixing: float) -> Tensor:
-        r"""Return `(n, m)` log kernels as one matrix product of what rows and what centres contribute.
-
-        \(\log K = -\frac{1}{2h^2}(|z|^2 - 2 z \cdot c + |c|^2) + \sum_j [l_j = c_j] \log\frac{\text{hit}_j}{\text{miss}_j} + \dots\)
-
-        Arguments:
-            z: `(n, d)` standardised numbers, NaN where unknown.
-            one_hot: `(n, width)` levels, zeros where unknown.
-            h: Bandwidth of the numbers.
-            mixing: Share of the uniform in the kernels of levels.
-        """
-        known = (~torch.isnan(z)).to(self.dtype)
-        z, one_hot = torch.nan_to_num(z).to(self.dtype), one_hot.to(self.dtype)
-        miss = mixing / self.counts
-        odds = (1 + (1 - mixing) / miss).log().to(self.dtype)
-        alone = -0.5 / h**2 * z.square().sum(1) - (math.log(h) + 0.5 * LOG_2PI) * known.sum(1)
-        alone = alone + one_hot @ miss.log().to(self.dtype)
-        rows, centres = [z / h**2, one_hot * odds], [self.numbers, self.one_hot]
-        if bool(known.all()):
-            rows, centres = [*rows, z.new_full((len(z), 1), -0.5 / h**2)], [*centres, self._length]
-        else:
-            rows, centres = [*rows, known * (-0.5 / h**2)], [*centres, self.numbers.square()]
-        if bool(self.lacks.any()):
-            rows = [*rows, -0.5 * (1 - h**-2) * z.square() + math.log(h) * known]
-            centres = [*centres, self.lacks]
-        return torch.cat(rows, 1) @ torch.cat(centres, 1).T + alone[:, None]
-
-    @property
-    def _length(self) -> Tensor:
-        return self.numbers.square().sum(1, keepdim=True)
-
-    def at(self, z: Tensor, discrete: Tensor, h: float, mixing: float) -> Tensor:
-        """Return `(n, m)` log kernels of rows: standardised numbers and levels, NaN where unknown."""
-        return self.log_kernel(z, self.levels.one_hot(discrete, self.dtype), h, mixing)
-
-    def copies(self, rows: Tensor) -> Tensor:
-        """Return `(n, m)`, True where a centre equals one of the centres `rows`, itself included."""
-        z, one_hot = self.numbers[rows].masked_fill(self.lacks[rows] > 0, torch.nan), self.one_hot[rows]
-        log_kernel = self.log_kernel(z, one_hot, 1.0, 0.5)
-        highest = one_hot @ (0.5 + 0.5 / self.counts).log().to(self.dtype) - 0.5 * LOG_2PI * (~torch.isnan(z)).sum(1)
-        same = highest[:, None] - log_kernel < 1e-6 if self.numbers.shape[1] else torch.zeros(log_kernel.shape).bool()
-        return same | (rows[:, None] == torch.arange(len(self.numbers)))
-
-
-def golden(f: Callable[[float], float], low: float, high: float, tolerance: float = 0.03) -> float:
-    """Return where a function with one peak on `[low, high]` is largest, by golden-section search.
-
-    Example:
-        >>> round(golden(lambda t: -((t - 1) ** 2), -3, 3, 1e-4), 3)
-        1.0
-    """
-    ratio = (math.sqrt(5) - 1) / 2
-    a, b = high - ratio * (high - low), low + ratio * (high - low)
-    at_a, at_b = f(a), f(b)
-    while high - low > tolerance:
-        if at_a >= at_b:
-            high, b, at_b = b, a, at_a
-            a = high - ratio * (high - low)
-            at_a = f(a)
-        else:
-            low, a, at_a = a, b, at_b
-            b = low + ratio * (high - low)
-            at_b = f(b)
-    return (low + high) / 2

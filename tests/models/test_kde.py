@@ -15,8 +15,9 @@ from sklearn.neighbors import KernelDensity
 from genlearn.data.records import Records
 from genlearn.errors import Problem
 from genlearn.layout import Field, Layout
+from genlearn.models._kernels import Kernels, golden
 from genlearn.models._levels import Levels
-from genlearn.models.kde import KDE, Kernels, golden
+from genlearn.models.kde import KDE
 
 
 def table(n: int, seed: int, missing: float = 0.0) -> pd.DataFrame:
