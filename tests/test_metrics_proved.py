@@ -10,6 +10,7 @@ from benchmarks.metrics.detection import table_signs
 from genlearn.metrics import Result
 from genlearn.metrics.alike import differences
 from genlearn.metrics.coverage import coverage_null
+from genlearn.metrics.groups import group_shares
 from genlearn.metrics.variance import variance_ratio
 
 CHEAP = [
@@ -74,6 +75,28 @@ def test_the_rule_draws_intervals_out_and_looks_to_the_bad_side():
     assert differences({"coverage": below}) == ("coverage",)
     assert differences({"coverage": Result(0.99, 0.985, 0.995, 99)}) == ()
     assert differences({"kid_a": Result.unavailable("few", 3), "auc": Result(0.9, n=3)}) == ()
+
+
+# -- group shares ----------------------------------------------------------------------------------------------------------
+def test_group_shares_of_kinds_that_are_never_drawn():
+    """Three kinds, of which two are drawn: 1/3, and twice (1/2 - 1/3)^2 / (1/2 + 1/3); some 95 of 100 intervals hold it."""
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(100):
+        real, fake = (100.0 * np.eye(3)[rng.integers(kinds, size=300)] for kinds in (3, 2))
+        found.append(group_shares(real, fake))
+    truth = 1 / 3 + 2 * (1 / 6) ** 2 / (5 / 6)
+    assert np.mean([r.value for r in found]) == pytest.approx(truth, abs=0.01)
+    assert 88 <= sum(r.low <= truth <= r.high for r in found) <= 100
+
+
+def test_group_shares_of_one_law_are_equal():
+    rng = np.random.default_rng(1)
+    found = [group_shares(*rng.normal(size=(2, 300, 4))) for _ in range(40)]
+    assert abs(np.mean([r.value for r in found])) < 0.005
+    assert sum(bool(differences({"groups": r})) for r in found) <= 3, "1 % each"
+    assert group_shares(np.ones((60, 2)), np.ones((60, 2))).note == "the records do not vary"
+    assert group_shares(np.ones((9, 2)), np.ones((9, 2))).value is None
 
 
 # -- variance ratio --------------------------------------------------------------------------------------------------------

@@ -112,7 +112,7 @@ def test_the_order_of_a_sorted_file_does_not_matter_much(yardstick):
 
 def test_quick_judgement_leaves_the_slow_parts_out(yardstick):
     quick = yardstick.judge(yardstick.data.valid, full=False)
-    assert set(quick.metrics) == {"auc", "auc_a", "auc_b", "kid_a", "kid_b", "coverage", "variance"}
+    assert set(quick.metrics) == {"auc", "auc_a", "auc_b", "kid_a", "kid_b", "coverage", "variance", "groups"}
     assert quick.copies is None
     assert quick.metrics["auc"] == yardstick.real().metrics["auc"]
 

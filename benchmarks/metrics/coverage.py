@@ -20,6 +20,7 @@ from genlearn.metrics.auc import two_sample_auc
 from genlearn.metrics.coverage import coverage
 from genlearn.metrics.features import spaces
 from genlearn.metrics.frechet import frechet
+from genlearn.metrics.groups import group_shares
 from genlearn.metrics.intervals import mean_of
 from genlearn.metrics.kid import kid
 from genlearn.metrics.useful import useful_classes, useful_features, useful_number
@@ -155,6 +156,11 @@ def _features() -> Iterator[Case]:
         yield Case(
             f"coverage, {d} features, n = 300, shift {shift}, scale {scale}",
             lambda rng, d=d, s=shift, k=scale: coverage(*normals(rng, 300, d, shift=s, scale=k)),
+        )
+    for d, shift, scale in ((4, 0.0, 1.0), (64, 0.0, 1.0), (16, 1.0, 1.0), (4, 0.0, 0.5)):
+        yield Case(
+            f"group shares, {d} features, n = 500, shift {shift}, scale {scale}",
+            lambda rng, d=d, s=shift, k=scale: group_shares(*normals(rng, 500, d, shift=s, scale=k)),
         )
     names = ["no", "yes"]
     for tilt in (0.0, 1.0):

@@ -6,8 +6,9 @@
 | KID in space A or B | 0 | the interval lies above |
 | coverage | its null, about 0.97 | the interval lies below |
 | variance ratio | 1 | the interval does not hold it |
+| group shares | 0 | the interval lies above |
 
-Intervals are those of the results, 95 %, drawn out by 1.3: five chances to err stay below 10 % together, and each has the power to
+Intervals are those of the results, 95 %, drawn out by 1.3: six chances to err stay below 10 % together, and each has the power to
 find what the others miss: classes that are left out, means that moved, records that vary too little.
 """
 
@@ -19,6 +20,7 @@ from .base import Result
 from .coverage import LARGEST, coverage_null
 
 DRAWN_OUT = 1.3
+SIGNS = ("auc", "kid_a", "kid_b", "coverage", "variance", "groups")
 
 
 def differences(metrics: Mapping[str, Result]) -> tuple[str, ...]:
@@ -28,7 +30,7 @@ def differences(metrics: Mapping[str, Result]) -> tuple[str, ...]:
         >>> differences({"auc": Result(0.7, 0.6, 0.8, 100), "kid_a": Result(0.1, -0.1, 0.3, 100)})
         ('auc',)
     """
-    return tuple(name for name in ("auc", "kid_a", "kid_b", "coverage", "variance") if _tells(name, metrics.get(name)))
+    return tuple(name for name in SIGNS if _tells(name, metrics.get(name)))
 
 
 def _tells(name: str, result: Result | None) -> bool:

@@ -7,6 +7,7 @@ from .base import Metric
 from .copies import copies
 from .coverage import coverage, density
 from .frechet import frechet
+from .groups import group_shares
 from .intervals import mean_of
 from .kid import kid
 from .latent import active_units, kl, posterior_auc
@@ -111,6 +112,16 @@ _ALL = (
         "The variance of generated records over that of real ones, summed over the columns of space A: 1 for a perfect model. "
         "Below 1 the model is too narrow, above 1 too wide.",
         variance_ratio,
+    ),
+    Metric(
+        "groups",
+        "group shares",
+        "Does every kind of record come in its share?",
+        "lower",
+        ANY,
+        "Real and generated records are sorted into groups of like ones, which should hold as many of either. 0 is best; "
+        "a kind of record that is never generated adds its share, 0.1 for one of ten.",
+        group_shares,
     ),
     Metric(
         "useful",

@@ -18,6 +18,7 @@ from .copies import Copies, tail_test
 from .coverage import coverage, density
 from .features import Space, spaces
 from .frechet import frechet
+from .groups import group_shares
 from .intervals import mean_of
 from .kid import kid
 from .latent import active_units, kl, posterior_auc
@@ -170,7 +171,7 @@ class Yardstick:
         Arguments:
             fake: Generated records, `n` of them at best; more are sampled down, fewer are met by fewer real ones.
             model: The model behind them, for the metrics of its latent space.
-            full: False gives two-sample AUC, KID, coverage and variance only.
+            full: False gives two-sample AUC, KID, coverage, variance and group shares only.
 
         Errors:
             Problem: If the records are not of the data set's kind.
@@ -210,6 +211,8 @@ class Yardstick:
             else:
                 found[f"auc_{name.lower()}"] = two_sample_auc(real_x, fake_x)
             found[f"kid_{name.lower()}"] = kid(real_x, fake_x)
+            if name == "B":
+                found["groups"] = group_shares(real_x, fake_x, seed=self.seed)
             if name == "A":
                 found["coverage"] = coverage(real_x, fake_x)
                 found["variance"] = variance_ratio(real_x, fake_x)
