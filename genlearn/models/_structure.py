@@ -94,23 +94,33 @@ def content_order(levels: Array, sizes: Sequence[int]) -> list[int]:
     return [key[-1] for key in sorted(keys)]
 
 
-def topological(parents: Sequence[Sequence[int]]) -> list[int] | None:
-    """Return the columns so that parents come before children, or None if the graph has a cycle."""
+def topological(parents: Sequence[Sequence[int]]) -> list[int]:
+    """Return the columns so that parents come before children; those on a cycle, and below one, are left out."""
     waiting = [len(set(p)) for p in parents]
     children: list[list[int]] = [[] for _ in parents]
     for child, of_child in enumerate(parents):
         for p in set(of_child):
             children[p].append(child)
-    ready = deque(j for j, count in enumerate(waiting) if count == 0)
-    order = []
-    while ready:
-        j = ready.popleft()
-        order.append(j)
+    order = [j for j, count in enumerate(waiting) if count == 0]
+    for j in order:  # which grows
         for child in children[j]:
             waiting[child] -= 1
             if waiting[child] == 0:
-                ready.append(child)
-    return order if len(order) == len(parents) else None
+                order.append(child)
+    return order
+
+
+def cycle(parents: Sequence[Sequence[int]]) -> list[int]:
+    """Return a cycle, from a column along its children back to itself, or an empty list."""
+    left = set(range(len(parents))) - set(topological(parents))
+    path: list[int] = []
+    place: dict[int, int] = {}
+    here = min(left, default=None)
+    while here is not None and here not in place:
+        place[here] = len(path)
+        path.append(here)
+        here = min(p for p in parents[here] if p in left)
+    return [] if here is None else [here, *reversed(path[place[here] :])]
 
 
 def total(
@@ -135,10 +145,8 @@ class Graph:
 
     def _close(self) -> None:
         parents = [np.flatnonzero(row).tolist() for row in self.edges]
-        order = topological(parents)
-        assert order is not None
         self.above[:] = np.eye(len(self.edges), dtype=bool)
-        for j in order:
+        for j in topological(parents):
             for p in parents[j]:
                 self.above[j] |= self.above[p]
 
@@ -332,7 +340,7 @@ def _check(
         parents[b].append(a)
         if (a, b) in forbidden:
             raise Problem("structure search: an edge is both required and forbidden. Take it out of one of the two.")
-    if topological(parents) is None:
+    if cycle(parents):
         raise Problem("structure search: the required edges form a cycle. Leave one of them out.")
     for child, of_child in enumerate(parents):
         if search != "chow-liu" and len(of_child) > max_parents:
