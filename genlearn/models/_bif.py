@@ -29,7 +29,7 @@ import numpy as np
 
 from ..errors import Problem, did_you_mean
 from ..store import write_bytes
-from ._structure import cycle
+from ._graphs import cycle
 from ._words import ROUNDED, Words, text_of
 
 MOST_VARIABLES = 2**14

@@ -1,8 +1,6 @@
 r"""Structures of Bayesian networks from discrete records: hill climbing, tabu search, exact search, Chow-Liu trees.
 
-Greedy search moves from graph to graph by one edge added, removed or turned round. The gains of all moves stand in a matrix, and a move
-changes only the rows of the children it touches. Exact search finds the best parents of every column among every subset of the
-others, and then the best last column of every subset.
+Exact search finds the best parents of every column among every subset of the others, and then the best last column of every subset.
 
 Columns are put in an order that depends on what they hold before anything is compared, so ties fall the same way however a table is
 arranged.
@@ -15,25 +13,27 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections import deque
 from collections.abc import Sequence
 from itertools import combinations
 from typing import Any, Literal
 
 import numpy as np
+import torch
 
 from ..errors import Problem
+from ..layout import Field, Layout
+from ._chowliu import chow_liu, gains, pair_counts
+from ._climb import TIE, climb
+from ._graphs import Parents, cycle
+from ._levels import Levels
 from ._scores import MOST_CELLS, Array, Families, Score
 
 Search = Literal["hill-climbing", "tabu", "chow-liu", "exact"]
 Edges = Sequence[tuple[int, int]]
-Parents = list[tuple[int, ...]]
 
 MOST_COLUMNS = 1000  # of a greedy search: it keeps the gain of every pair
 MOST_EXACT = 20  # of an exact search: it keeps a number for every subset and column
 MOST_PLACES = 2**28  # records times levels, which are held as one matrix
-TIE = 1e-6  # nats that count as no difference
-REMEMBERED = 100  # graphs that tabu search does not visit again
 PATIENCE = 30  # moves that tabu search makes without a new best graph
 
 
@@ -70,12 +70,13 @@ def learn(
     for matrix, edges in ((need, required), (ban, forbidden)):
         for a, b in edges:
             matrix[place[b], place[a]] = True
+    levels, sizes = levels[:, order], [sizes[j] for j in order]
     if search == "chow-liu":
-        raise NotImplementedError
-    families = Families(levels[:, order], [sizes[j] for j in order], score, equivalent)
-    if search == "exact":
-        found = exact(families, max_parents, need, ban)
+        found = tree(levels, sizes)
+    elif search == "exact":
+        found = exact(Families(levels, sizes, score, equivalent), max_parents, need, ban)
     else:
+        families = Families(levels, sizes, score, equivalent)
         found = climb(families, max_parents, need, ban, patience=PATIENCE if search == "tabu" else 0)
     parents: Parents = [()] * d
     for i, j in enumerate(order):
@@ -94,35 +95,6 @@ def content_order(levels: Array, sizes: Sequence[int]) -> list[int]:
     return [key[-1] for key in sorted(keys)]
 
 
-def topological(parents: Sequence[Sequence[int]]) -> list[int]:
-    """Return the columns so that parents come before children; those on a cycle, and below one, are left out."""
-    waiting = [len(set(p)) for p in parents]
-    children: list[list[int]] = [[] for _ in parents]
-    for child, of_child in enumerate(parents):
-        for p in set(of_child):
-            children[p].append(child)
-    order = [j for j, count in enumerate(waiting) if count == 0]
-    for j in order:  # which grows
-        for child in children[j]:
-            waiting[child] -= 1
-            if waiting[child] == 0:
-                order.append(child)
-    return order
-
-
-def cycle(parents: Sequence[Sequence[int]]) -> list[int]:
-    """Return a cycle, from a column along its children back to itself, or an empty list."""
-    left = set(range(len(parents))) - set(topological(parents))
-    path: list[int] = []
-    place: dict[int, int] = {}
-    here = min(left, default=None)
-    while here is not None and here not in place:
-        place[here] = len(path)
-        path.append(here)
-        here = min(p for p in parents[here] if p in left)
-    return [] if here is None else [here, *reversed(path[place[here] :])]
-
-
 def total(
     levels: Array, sizes: Sequence[int], parents: Parents, score: Score = "bic", equivalent: float = 1.0
 ) -> float:
@@ -131,137 +103,16 @@ def total(
     return math.fsum(families.score(j, tuple(sorted(p))) for j, p in enumerate(parents))
 
 
-class Graph:
-    """A directed graph without cycles, and who is above whom.
-
-    Arguments:
-        edges: `(d, d)` bool, True at `[child, parent]`.
-    """
-
-    def __init__(self, edges: Array) -> None:
-        self.edges = edges.copy()
-        self.above = np.eye(len(edges), dtype=bool)  # [j, i]: i is j or an ancestor of j
-        self._close()
-
-    def _close(self) -> None:
-        parents = [np.flatnonzero(row).tolist() for row in self.edges]
-        self.above[:] = np.eye(len(self.edges), dtype=bool)
-        for j in topological(parents):
-            for p in parents[j]:
-                self.above[j] |= self.above[p]
-
-    def parents(self, child: int) -> tuple[int, ...]:
-        return tuple(np.flatnonzero(self.edges[child]).tolist())
-
-    def add(self, child: int, parent: int) -> None:
-        self.edges[child, parent] = True
-        self.above[self.above[:, child]] |= self.above[parent]
-
-    def drop(self, child: int, parent: int) -> None:
-        self.edges[child, parent] = False
-        self._close()
-
-    def turns(self, child: int, parent: int) -> bool:
-        """Return whether the edge can be turned round: no other way leads from parent to child."""
-        others = self.edges[child].copy()
-        others[parent] = False
-        return not self.above[others, parent].any()
+def tree(levels: Array, sizes: Sequence[int]) -> Parents:
+    """Return the parents in the tree of largest likelihood; columns that tell nothing of each other stay apart."""
+    columns = Levels(Layout(tuple(Field(str(j), "category", levels=size) for j, size in enumerate(sizes))))
+    values = torch.from_numpy(levels.astype(np.float32))
+    values[values < 0] = torch.nan
+    above = chow_liu(gains(columns, pair_counts(columns, values)), least=TIE).tolist()
+    return [() if p < 0 else (p,) for p in above]
 
 
-class Moves:
-    """Gains of every edge that could be added or removed, `(d, d)` at `[child, parent]`, kept up to date child by child."""
-
-    def __init__(self, families: Families, graph: Graph, max_parents: int, need: Array, ban: Array) -> None:
-        self.families, self.graph, self.max_parents = families, graph, max_parents
-        self.need, self.ban = need, ban
-        d = len(need)
-        self.add, self.drop = np.full((d, d), -np.inf), np.full((d, d), -np.inf)
-        families.warm()
-        for child in range(d):
-            self.refresh(child)
-
-    def refresh(self, child: int) -> None:
-        parents = self.graph.parents(child)
-        now = self.families.score(child, parents)
-        self.add[child] = self.drop[child] = -np.inf
-        if len(parents) < self.max_parents:
-            self.add[child] = self.families.adding(child, parents) - now
-            self.add[child, self.ban[child]] = -np.inf
-        for p in parents:
-            if not self.need[child, p]:
-                self.drop[child, p] = self.families.score(child, tuple(x for x in parents if x != p)) - now
-
-    def gains(self) -> Array:
-        """Return gains `(3, d, d)` of adding, removing and turning round; turning may still close a cycle."""
-        add = np.where(self.graph.above.T, -np.inf, self.add)
-        return np.stack([add, self.drop, self.drop + self.add.T])
-
-    def after(self, kind: int, child: int, parent: int) -> bytes:
-        """Return the graph that a move leads to."""
-        edges = self.graph.edges.copy()
-        edges[child, parent] = kind == 0
-        edges[parent, child] = kind == 2
-        return np.packbits(edges).tobytes()
-
-    def make(self, kind: int, child: int, parent: int) -> None:
-        if kind == 0:
-            self.graph.add(child, parent)
-        else:
-            self.graph.drop(child, parent)
-        self.refresh(child)
-        if kind == 2:
-            self.graph.add(parent, child)
-            self.refresh(parent)
-
-
-def climb(families: Families, max_parents: int, need: Array, ban: Array, *, patience: int = 0) -> list[tuple[int, ...]]:
-    """Return the parents that greedy search ends with.
-
-    Arguments:
-        families: Scores.
-        max_parents: Most parents of a column.
-        need: `(d, d)` edges `[child, parent]` that must be there.
-        ban: `(d, d)` edges that must not.
-        patience: Moves to go on for after the last best graph, without visiting a graph again (tabu search); 0 stops at the first top.
-    """
-    graph = Graph(need)
-    moves = Moves(families, graph, max_parents, need, ban)
-    visited: deque[bytes] = deque(maxlen=REMEMBERED)
-    best, here, highest, idle = graph.edges.copy(), 0.0, 0.0, 0
-    while len(need):
-        if patience:
-            visited.append(np.packbits(graph.edges).tobytes())
-        found = _best(moves, visited, floor=-np.inf if patience else TIE)
-        if found is None:
-            break
-        gain, kind, child, parent = found
-        moves.make(kind, child, parent)
-        here += gain
-        if here > highest + TIE:
-            best, highest, idle = graph.edges.copy(), here, 0
-        else:
-            idle += 1
-            if idle >= patience:
-                break
-    return [tuple(np.flatnonzero(row).tolist()) for row in best]
-
-
-def _best(moves: Moves, visited: deque[bytes], floor: float) -> tuple[float, int, int, int] | None:
-    gains = moves.gains()
-    flat = gains.reshape(-1)
-    while True:
-        highest = float(flat.max())
-        if not highest > floor:
-            return None
-        first = int(np.argmax(flat >= highest - TIE))
-        kind, child, parent = (int(i) for i in np.unravel_index(first, gains.shape))
-        legal = kind != 2 or moves.graph.turns(child, parent)
-        if legal and not (visited and moves.after(kind, child, parent) in visited):
-            return float(flat[first]), kind, child, parent
-        flat[first] = -np.inf
-
-
-def exact(families: Families, max_parents: int, need: Array, ban: Array) -> list[tuple[int, ...]]:
+def exact(families: Families, max_parents: int, need: Array, ban: Array) -> Parents:
     """Return the parents of the best graph of all, by dynamic programming over subsets of the columns."""
     d = len(need)
     known = [_family_scores(families, child, max_parents, need[child], ban[child]) for child in range(d)]
