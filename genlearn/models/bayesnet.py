@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 import time
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
@@ -13,9 +14,11 @@ from ..codecs.base import Given
 from ..errors import Problem
 from ..layout import Code
 from ..model import Conditional, How, Imputes, Model, Scores
+from . import _bif
 from ._binned import Binned
 from ._bins import Bins
 from ._elimination import MOST_CELLS, largest, min_fill
+from ._interchange import codec_of, network_of, state_of
 from ._network import Network, count, edges_of, given_parents, information, ordered
 from ._nodes import Nodes
 from ._structure import learn
@@ -76,6 +79,10 @@ class BayesNet(Scores, Imputes, Conditional, Model):
         x = code.x.double()
         most = self._most_bins(x, None if valid is None else valid.x.double())
         cut, nodes, parents, tables = self._learned_from(x, most)
+        levels = nodes.encode(x[:JUDGED])
+        self.strengths_: list[list[float]] = [
+            [information(levels, u, j, nodes.sizes) for u in own] for j, own in enumerate(parents)
+        ]
         self.knots_, self.cdf_, self.tails_, self.cuts_ = cut.knots, cut.cdf, cut.tails, cut.cuts
         self.parents_: list[list[int]] = parents
         self.tables_: Tensor = torch.cat([t.flatten() for t in tables])
@@ -151,6 +158,47 @@ class BayesNet(Scores, Imputes, Conditional, Model):
         tables = [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
         return Binned(nodes, Network(nodes.sizes, self.parents_, tables))
 
+    def graph(self) -> tuple[list[str], list[tuple[int, int, float]]]:
+        """Return the names of the columns, and edges (parent, child, mutual information of the two in training, nats)."""
+        self._check_fitted()
+        links = [zip(own, strong, strict=True) for own, strong in zip(self.parents_, self.strengths_, strict=True)]
+        return self._law.nodes.names, [(u, j, strength) for j, pairs in enumerate(links) for u, strength in pairs]
+
+    # -- other programs ----------------------------------------------------------------------------------------------
+    @classmethod
+    def from_bif(cls, path: str | os.PathLike[str], **settings: Any) -> Self:
+        """Return the network of a file in the Bayesian Interchange Format, ready to be used: its variables are columns of text.
+
+        Arguments:
+            path: The file, plain or gzipped.
+            settings: Keywords of the model, for a later `fit`.
+
+        Errors:
+            Problem: If there is no such file, or it is malformed or cyclic; the message names the line.
+        """
+        network = _bif.read(path)
+        model = cls(**settings)
+        model._check_params()
+        model.seed_ = 0 if model.random_state is None else model.random_state
+        model.codec_ = codec_of(network, cls.takes)
+        cut = Bins.fit(torch.zeros(0, 0))
+        model.knots_, model.cdf_, model.tails_, model.cuts_ = cut.knots, cut.cdf, cut.tails, cut.cuts
+        model.parents_, model.tables_ = state_of(network, model.codec_)
+        model.strengths_ = [[0.0] * len(own) for own in model.parents_]
+        model._check_learned()
+        return model
+
+    def to_bif(self, path: str | os.PathLike[str]) -> None:
+        """Write the network to a file in the Bayesian Interchange Format; the bins of a number are states such as `20..35`.
+
+        Errors:
+            Problem: If a name cannot be written.
+        """
+        self._check_fitted()
+        law = self._law
+        tables = [t.exp() for t in law.network.log_tables]
+        _bif.write(path, network_of(law.nodes, law.network.parents, tables, self.codec_))
+
     def _check_learned(self) -> None:
         super()._check_learned()
         cut = Bins(self.knots_, self.cdf_, self.tails_, self.cuts_)
@@ -165,6 +213,7 @@ class BayesNet(Scores, Imputes, Conditional, Model):
                 raise ValueError("parents_ names a node twice")
         if len(ordered(parents)) < len(sizes):
             raise ValueError("parents_ holds a cycle")
+        _check_strengths(self.strengths_, parents)
         self._expect(tables_=(sum(math.prod(sizes[u] for u in [*p, j]) for j, p in enumerate(parents)),))
         if not bool((self.tables_ >= 0).all()):
             raise ValueError("tables_ holds negative probabilities")
@@ -183,3 +232,11 @@ class BayesNet(Scores, Imputes, Conditional, Model):
             return code
         x = torch.where(code.mask, code.x.double(), torch.nan)
         return Code(self._law.fill(x, ~code.mask, how, rng), code.y, None, code.log_det)
+
+
+def _check_strengths(strengths: Any, parents: list[list[int]]) -> None:
+    """Raise ValueError unless there is a number for every edge."""
+    if not isinstance(strengths, list) or [len(own) for own in strengths] != [len(own) for own in parents]:
+        raise ValueError("strengths_ must hold a number for every edge")
+    if not all(type(v) is float and math.isfinite(v) for own in strengths for v in own):
+        raise ValueError("strengths_ must hold finite numbers")

@@ -16,7 +16,7 @@ from ..data.records import Dataset, Records
 from ..metrics import Copies, Judgement
 from ..metrics.schema import Schema
 from ..model import Conditional, Encodes, Model
-from . import latent, sketch
+from . import latent, network, sketch
 from .pictures import grid as lay_out
 from .pictures import pixels, rows_of, save_picture, save_records, stacked
 from .rows import Trial
@@ -56,7 +56,7 @@ def show(
     schema: Schema | None,
     home: Path,
 ) -> None:
-    """Keep what there is to look at: nearest training records, reconstructions, strips, distributions, the latent space.
+    """Keep what there is to look at: nearest training records, reconstructions, strips, distributions, the latent space, the graph.
 
     Arguments:
         trial: Receives table rows and distributions.
@@ -91,6 +91,8 @@ def show(
         _show_rows(trial, model, data, fake)
     if isinstance(model, Encodes):
         trial.exhibits["latent"] = latent.look(model, data, schema, home)
+    if isinstance(model, network.HasGraph):
+        trial.exhibits["graph"] = network.exhibit(model)
 
 
 def _show_rows(trial: Trial, model: Model, data: Dataset, fake: Records) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from .. import store
 from ..errors import Problem
-from . import columns, latent, plates, sections
+from . import columns, latent, network, plates, sections
 from .album import Album
 from .board import duration
 from .rows import Row, Trial
@@ -127,6 +127,7 @@ def _shown(
         "tables": plates.tables(rows, trials) if table else [],
         "columns": columns.view(rows, trials) if table else None,
         "latents": [latent.view(row, kept, homes[row["name"]], album) for row, kept in spaces if kept],
+        "graphs": network.view(rows, trials),
         "curves": [c for row in rows if (c := plates.curves(row, homes[row["name"]]))],
         "costs": sections.costs(rows),
         "notes": sections.codec_notes(rows),
