@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from .data.records import Records
     from .model import Model
 
@@ -49,6 +51,7 @@ class Run:
         out: Folder for checkpoints, history and pictures; None keeps nothing on disk.
         resume: Go on from the newest good checkpoint in `out`.
         watch: Callables that receive every `Event`.
+        weights: `(n,)` float64, how much every record counts; None for 1 each.
     """
 
     train: Records
@@ -56,3 +59,4 @@ class Run:
     out: Path | None = None
     resume: bool = False
     watch: Sequence[Watch] = ()
+    weights: np.ndarray | None = None

@@ -65,6 +65,7 @@ class Model(Estimator):
     label_as_field: ClassVar[bool] = False
     needs_gradients: ClassVar[bool] = False
     streams: ClassVar[bool] = False  # learns from codes that lie on the disk
+    weighs: ClassVar[bool] = False  # takes records that count more or less than one
     reference: ClassVar[bool] = False
     xfail: ClassVar[Mapping[str, str]] = {}
 
@@ -80,6 +81,7 @@ class Model(Estimator):
         y: Any = None,
         *,
         valid: Any = None,
+        weights: Any = None,
         out: str | Path | None = None,
         resume: bool = False,
         watch: Sequence[Watch] = (),
@@ -91,6 +93,7 @@ class Model(Estimator):
                 uint8 images `(n, h, w[, c])`, `Records`, or a path.
             y: Labels, one per record.
             valid: Validation records, in the form of `data`; with labels of their own, a pair `(records, labels)`.
+            weights: How much every record to learn from counts, 0 or more each; only some models take them.
             out: Run folder for checkpoints, history and pictures.
             resume: Go on where a run in `out` was stopped.
             watch: Callables that receive every `Event`.
@@ -102,7 +105,8 @@ class Model(Estimator):
         """
         self._check_params()
         ranks.start()
-        run = Run(*self._parts(data, y, valid), Path(out) if out else None, resume, watch)
+        train, held_out = self._parts(data, y, valid)
+        run = Run(train, held_out, Path(out) if out else None, resume, watch, self._weighed(weights, len(train)))
         before = self._forget()
         self._run = run
         try:
@@ -242,6 +246,11 @@ class Model(Estimator):
         for watch in run.watch if run and ranks.is_first() else ():
             watch(Event(self, stage, step, steps, seconds, values, done, note))
 
+    def _weights(self) -> Tensor | None:
+        """Return how much every record of this fit counts, `(n,)` float64; None where all count 1."""
+        run: Run | None = getattr(self, "_run", None)
+        return None if run is None or run.weights is None else torch.from_numpy(run.weights)
+
     def _draw_labels(self, n: int, rng: torch.Generator, given: Given | None) -> Tensor | None:
         """Return `(n,)` labels of the target: the one asked for, else draws from their frequencies; None without a target."""
         if self.layout_.target is None:
@@ -310,6 +319,23 @@ class Model(Estimator):
         if self.__sklearn_is_fitted__():
             self._check_features(records)
         return records
+
+    def _weighed(self, weights: Any, n: int) -> np.ndarray | None:
+        """Return weights of `n` records as float64, or None; raise `Problem` for what are none."""
+        if weights is None:
+            return None
+        if not self.weighs:
+            able = ", ".join(name for name in model_names() if model_class(name).weighs)
+            raise MissingCapability(f"{self.name()} takes no weights. Models that do: {able}.")
+        try:
+            found = np.array(weights, dtype=np.float64)
+        except (TypeError, ValueError):
+            raise Problem("weights must be numbers. Give one per record.") from None
+        if found.shape != (n,):
+            raise Problem(f"weights have shape {found.shape}, but there are {n} records. Give one per record.")
+        if not np.isfinite(found).all() or found.min() < 0 or not found.max() > 0:
+            raise Problem("weights must be finite and 0 or more, with one above 0. Drop the records that have no weight.")
+        return found
 
     def _conditions(self, given: Mapping[str, Any] | None) -> Given | None:
         if not given:

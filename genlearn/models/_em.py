@@ -18,7 +18,9 @@ from torch import Tensor
 from ._normals import Dense, Factored, features
 
 FLOOR = 1e-9  # smallest variance of a standardised column, when no prior holds it up
-NARROW = 40  # up to this many columns all pairs of products in one matrix product beat one product per component
+PAIRS = 128  # up to this many columns all products of pairs in one matrix product beat one product per component
+# Precision of a column, and of all columns together, beyond which a log density loses its digits in float32.
+NARROW, SHARP, SHARPEST = 1e3, 1e4, 1e6
 
 
 class DenseEM:
@@ -31,8 +33,8 @@ class DenseEM:
 
     target: Tensor | None = None
 
-    def __init__(self, strength: float, tied: bool = False) -> None:
-        self.strength, self.tied = strength, tied
+    def __init__(self, strength: float, tied: bool = False, floor: float = FLOOR) -> None:
+        self.strength, self.tied, self.floor = strength, tied, floor
 
     def centre_prior(self, weights: Tensor, normals: Dense) -> None:
         """Centre the prior between the clusters' pooled covariance and an even cut of the whole into `K` parts."""
@@ -43,34 +45,38 @@ class DenseEM:
         """Start a pass."""
         k, d = normals.mean.shape
         self.normals = normals
-        self.total = torch.zeros(k, dtype=torch.float64)
-        self.first = torch.zeros(k, d, dtype=torch.float64)
-        self.second = torch.zeros(k, d, d, dtype=torch.float64)
+        self.total = normals.mean.new_zeros(k)
+        self.first = normals.mean.new_zeros(k, d)
+        self.second = normals.mean.new_zeros(k, d, d)
 
     def begin(self, columns: Tensor, dtype: torch.dtype) -> None:
-        """Start a group of records that show `columns`."""
+        """Start a group of records that show `columns`; components too narrow for float32 are worked out in float64."""
         k, d = self.normals.mean.shape
         self.columns, self.rest = columns, _others(columns, d)
-        part = self.normals.at(columns) if len(self.rest) else self.normals
-        o = len(columns)
-        if o <= NARROW:
-            self.weights = part.quadratic().to(dtype)
-            self.sums = torch.zeros(k, len(self.weights), dtype=torch.float64)
+        self.part = self.normals.at(columns) if len(self.rest) else self.normals
+        o, precisions = len(columns), self.part.precision.diagonal(dim1=1, dim2=2)
+        wide = o and (float(precisions.max()) > NARROW or float(precisions.sum(1).max()) > SHARP)
+        self.dtype = torch.float64 if wide else dtype
+        self.by_pairs = o <= PAIRS
+        if self.by_pairs:
+            self.loadings = self.part.quadratic().to(self.dtype)
+            self.sums = self.total.new_zeros(k, len(self.loadings))
         else:
-            self.part = Dense(part.mean.to(dtype), part.cov.to(dtype))
-            self.sums = torch.zeros(k, o * o + o + 1, dtype=torch.float64)
+            self.sums = self.total.new_zeros(k, o * o + o + 1)
 
     def density(self, x: Tensor) -> Tensor:
         """Return `(n, K)` log densities of a chunk."""
-        if x.shape[1] <= NARROW:
+        x = x.to(self.dtype)
+        if self.by_pairs:
             self.chunk = features(x)
-            return (self.weights.T @ self.chunk).T
+            return (self.loadings.T @ self.chunk).T
         self.chunk = x
         return self.part.log_prob(x)
 
     def add(self, r: Tensor) -> None:
         """Add the last chunk with responsibilities `(n, K)`."""
-        if len(self.columns) <= NARROW:
+        r = r.to(self.dtype)
+        if self.by_pairs:
             self.sums += (self.chunk @ r).T.double()
             return
         x, o = self.chunk, len(self.columns)
@@ -104,10 +110,10 @@ class DenseEM:
 
     def _moments(self) -> tuple[Tensor, Tensor, Tensor]:
         o, sums = len(self.columns), self.sums
-        if o > NARROW:
+        if not self.by_pairs:
             return sums[:, -1], sums[:, o * o : -1], sums[:, : o * o].view(-1, o, o)
         i, j = torch.triu_indices(o, o)
-        ss = torch.zeros(len(sums), o, o, dtype=torch.float64)
+        ss = sums.new_zeros(len(sums), o, o)
         ss[:, i, j] = ss[:, j, i] = sums[:, : len(i)]
         return sums[:, -1], sums[:, len(i) : -1], ss
 
@@ -121,8 +127,8 @@ class DenseEM:
         if self.target is not None:
             scatter, n = scatter + self.strength * self.target, n + self.strength
         cov = scatter / n[:, None, None]
-        cov.diagonal(dim1=1, dim2=2).add_(FLOOR)
-        cov = 0.5 * (cov + cov.transpose(1, 2))
+        cov.diagonal(dim1=1, dim2=2).add_(self.floor)
+        cov = _held_up(0.5 * (cov + cov.transpose(1, 2)))
         return Dense(mean, cov.expand(len(mean), -1, -1).contiguous() if self.tied else cov)
 
     def penalty(self, normals: Dense) -> float:
@@ -158,33 +164,31 @@ class FactoredEM:
         """Start a pass."""
         (k, d), q = normals.mean.shape, normals.rank
         self.normals = normals
-        self.total = torch.zeros(k, dtype=torch.float64)
-        self.shown = torch.zeros(k, d, dtype=torch.float64)
-        self.gram = torch.zeros(k, 1 if self.complete else d, q + 1, q + 1, dtype=torch.float64)
-        self.cross = torch.zeros(k, d, q + 1, dtype=torch.float64)
-        self.square = torch.zeros(k, d, dtype=torch.float64)
+        zeros = normals.mean.new_zeros
+        self.total, self.shown, self.square = zeros(k), zeros(k, d), zeros(k, d)
+        self.gram = zeros(k, 1 if self.complete else d, q + 1, q + 1)
+        self.cross = zeros(k, d, q + 1)
 
     def begin(self, columns: Tensor, dtype: torch.dtype) -> None:
         """Start a group of records that show `columns`."""
         part = self.normals if self.complete else self.normals.at(columns)
-        self.part = Factored(part.mean.to(dtype), part.factors.to(dtype), part.noise.to(dtype))
+        sharp = bool(len(columns)) and float(part.noise.reciprocal().sum(1).max()) > SHARPEST
+        self.dtype = torch.float64 if sharp else dtype
+        self.part = Factored(part.mean.to(self.dtype), part.factors.to(self.dtype), part.noise.to(self.dtype))
         self.columns = columns
         k, q = len(part.mean), part.rank
-        self.group = [
-            torch.zeros(k, dtype=torch.float64),
-            torch.zeros(k, q + 1, q + 1, dtype=torch.float64),
-            torch.zeros(k, len(columns), q + 1, dtype=torch.float64),
-            torch.zeros(k, len(columns), dtype=torch.float64),
-        ]
+        zeros, o = self.total.new_zeros, len(columns)
+        self.group = [zeros(k), zeros(k, q + 1, q + 1), zeros(k, o, q + 1), zeros(k, o)]
 
     def density(self, x: Tensor) -> Tensor:
         """Return `(n, K)` log densities of a chunk."""
-        self.chunk, self.projected = x, self.part.project(x)
-        return self.part.log_prob(x, self.projected)
+        self.chunk = x.to(self.dtype)
+        self.projected = self.part.project(self.chunk)
+        return self.part.log_prob(self.chunk, self.projected)
 
     def add(self, r: Tensor) -> None:
         """Add the last chunk with responsibilities `(n, K)`."""
-        x, (n, k) = self.chunk, r.shape
+        x, (n, k), r = self.chunk, r.shape, r.to(self.dtype)
         z = self.part.latents(x, self.projected)
         z = torch.cat([z, torch.ones(k, n, 1, dtype=z.dtype)], 2)
         weighted = z * r.T[:, :, None]
@@ -242,33 +246,17 @@ def _even_cut(mean: Tensor) -> float:
     return k ** (-2 / d) if d else 1.0
 
 
+def _held_up(cov: Tensor) -> Tensor:
+    """Return covariances with no variance below `FLOOR`: a component of fewer records than columns is flat without a prior."""
+    flat = torch.linalg.cholesky_ex(cov).info > 0
+    if bool(flat.any()):
+        values, vectors = torch.linalg.eigh(cov[flat])
+        cov = cov.clone()
+        cov[flat] = (vectors * values.clamp_min(FLOOR * 1e2)[:, None]) @ vectors.transpose(1, 2)
+    return cov
+
+
 def _others(columns: Tensor, d: int) -> Tensor:
     rest = torch.ones(d, dtype=torch.bool)
     rest[columns] = False
     return torch.nonzero(rest)[:, 0]
-
-
-def clusters(x: Tensor, k: int, rng: torch.Generator, passes: int = 10) -> Tensor:
-    """Return `(k, d)` centres by k-means++ and a few passes of Lloyd's algorithm.
-
-    References:
-        k-means++: the advantages of careful seeding (Arthur & Vassilvitskii, 2007), http://ilpubs.stanford.edu:8090/778/
-    """
-    centres = x[torch.randint(len(x), (1,), generator=rng)]
-    length = x.square().sum(1)
-    nearest = torch.full_like(length, torch.inf)
-    while len(centres) < k:
-        distance = length - 2 * (x @ centres[-1]) + centres[-1].square().sum()
-        nearest = torch.minimum(nearest, distance.clamp_min(0))
-        centres = torch.cat([centres, x[torch.multinomial(nearest.double() + 1e-12, 1, generator=rng)]])
-    for _ in range(passes):
-        labels = closest(x, centres)
-        counts = torch.bincount(labels, minlength=k)
-        sums = torch.zeros_like(centres).index_add_(0, labels, x)
-        centres = torch.where(counts[:, None] > 0, sums / counts[:, None].clamp_min(1), centres)
-    return centres
-
-
-def closest(x: Tensor, centres: Tensor) -> Tensor:
-    """Return the index of the nearest centre of every row, `(n,)`."""
-    return (centres.square().sum(1) - 2 * (x @ centres.T)).argmin(1)

@@ -31,7 +31,7 @@ class Dense:
     def _whiten(self) -> tuple[Tensor, Tensor]:
         """Inverse Cholesky factors `(K, d, d)` and log determinants `(K,)` of the covariances."""
         lower = torch.linalg.cholesky(self.cov)
-        eye = torch.eye(self.mean.shape[1], dtype=lower.dtype).expand_as(lower)
+        eye = torch.eye(self.mean.shape[1], dtype=lower.dtype, device=lower.device).expand_as(lower)
         log_det = 2 * lower.diagonal(dim1=1, dim2=2).log().sum(1)
         return torch.linalg.solve_triangular(lower, eye, upper=False), log_det
 
@@ -43,18 +43,23 @@ class Dense:
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Return `(n, K)` log densities of complete rows `(n, d)`, by one matrix product per component."""
-        whiten, log_det = self._whiten
-        out = torch.empty(len(x), len(self.mean), dtype=x.dtype)
-        for k, (mean, w) in enumerate(zip(self.mean, whiten, strict=True)):
+        whiten, log_det = (t.to(x.dtype) for t in self._whiten)
+        out = x.new_empty(len(x), len(self.mean))
+        for k, (mean, w) in enumerate(zip(self.mean.to(x.dtype), whiten, strict=True)):
             out[:, k] = ((x - mean) @ w.T).square().sum(1)
         return -0.5 * (out + log_det + x.shape[1] * LOG_2PI)
 
+    @cached_property
+    def precision(self) -> Tensor:
+        """Inverses of the covariances, `(K, d, d)`."""
+        whiten, _ = self._whiten
+        return whiten.transpose(1, 2) @ whiten
+
     def quadratic(self) -> Tensor:
         r"""Return `(p, K)` weights with \(\log N(x; \mu_k, \Sigma_k) = \phi(x)^\top w_k\), where \(\phi\) is `features`."""
-        whiten, log_det = self._whiten
-        precision = whiten.transpose(1, 2) @ whiten
+        (_, log_det), precision = self._whiten, self.precision
         d = self.mean.shape[1]
-        i, j = torch.triu_indices(d, d)
+        i, j = torch.triu_indices(d, d, device=self.mean.device)
         linear = (precision @ self.mean[:, :, None])[:, :, 0]
         const = -0.5 * ((linear * self.mean).sum(1) + log_det + d * LOG_2PI)
         pairs = precision[:, i, j] * torch.where(i == j, -0.5, -1.0)
@@ -195,7 +200,7 @@ def features(x: Tensor) -> Tensor:
     """Return all products of pairs of columns, the columns and 1, `(d(d+1)/2 + d + 1, n)`: see `Dense.quadratic`."""
     x = x.T.contiguous()
     d, n = x.shape
-    out = torch.empty(d * (d + 1) // 2 + d + 1, n, dtype=x.dtype)
+    out = x.new_empty(d * (d + 1) // 2 + d + 1, n)
     start = 0
     for i in range(d):
         torch.mul(x[i], x[i:], out=out[start : start + d - i])

@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
 
+from .. import ranks
 from ..codecs.base import Given
 from ..errors import Problem
 from ..layout import Code
 from ..model import Conditional, How, Imputes, Model, Scores
-from ._em import DenseEM, FactoredEM, Statistics, closest, clusters
+from ._em import DenseEM, FactoredEM, Statistics
 from ._levels import Levels
-from ._mixture import CHUNK, Fitter, Mixture, Rows
-from ._normals import Dense, Factored, Normals, log_mass, patterns, standard, truncated
+from ._mixture import Fitter, Mixture
+from ._normals import Dense, Factored, log_mass, patterns, truncated
+from ._rows import CHUNK, Rows
+from ._starts import Starts
+from ._tasks import Task, best_count
+from ._variational import Bayes
 
 Covariance = Literal["full", "diag", "tied", "spherical", "lowrank"]
 
 COMPONENTS, MOST_COMPONENTS = 30, 100
 WIDE = 100  # numbers per record above which a matrix per component has too many entries
 NARROW = 30  # numbers per record up to which it has few enough even where records are few
-LARGE = 1_000_000  # values in all above which chunks are float32 (their sums stay float64)
-SEEDING = 5_000_000  # numbers that k-means sees: a part of the records will do to seed clusters
-LABEL_PULL = 20.0  # squared distance of two labels against the spread of everything else, when clusters are seeded
+MOST_DENSE = 500  # numbers per record that a matrix per component is worked out for, where nothing else will do
+SEARCHED, MOST_TRIED = (
+    50_000,
+    256,
+)  # records and components that the search for the best number of components goes through
 
 
 @dataclass(frozen=True)
@@ -68,7 +76,10 @@ class GMM(Scores, Imputes, Conditional, Model):
 
     Arguments:
         components: Number of components K, never more than records; None takes one for 200 records, at least 30 and at
-            most 100 (30 for records of more than 100 values), and never more than a tenth of the records.
+            most 100 (30 for records of more than 100 values), and never more than a tenth of the records; `auto` tries
+            1, 2, 4, ... (256 at most, on 50,000 records at most) and takes the best by `select`.
+        select: What `auto` goes by: the score of held-out records (those for validation, else a fifth), or the Bayesian
+            information criterion of the records learned from.
         covariance: Shape of the components; `auto` is `lowrank` above 100 numbers per record, and above 30 where a
             component has fewer records than its matrix has entries; else `full`.
         rank: Factors per component of `lowrank`.
@@ -78,6 +89,9 @@ class GMM(Scores, Imputes, Conditional, Model):
         tol: Stop when a pass gains less than this, nats per record.
         max_iter: Most passes.
         restarts: k-means++ starts, of which the best after five passes goes on.
+        posterior: `mode` climbs the log posterior; `variational` approaches the whole posterior of full components, empties
+            those that are not needed, and keeps the mixture of the posterior means.
+        concentration: Dirichlet count of every weight under `variational`; None for 1 / K.
 
     Errors:
         Problem: If a setting is out of range, a condition has no density anywhere, or several ranges are asked of
@@ -102,8 +116,11 @@ class GMM(Scores, Imputes, Conditional, Model):
     takes: ClassVar[frozenset[str]] = frozenset({"real", "category", "binary"})
     label_as_field: ClassVar[bool] = True
     conditions: ClassVar[Literal["target", "any"]] = "any"
+    streams: ClassVar[bool] = True
+    weighs: ClassVar[bool] = True
 
-    components: int | None = None
+    components: int | Literal["auto"] | None = None
+    select: Literal["held-out", "bic"] = "held-out"
     covariance: Literal["auto", "full", "diag", "tied", "spherical", "lowrank"] = "auto"
     rank: int = 10
     regularization: float = 0.5
@@ -111,6 +128,8 @@ class GMM(Scores, Imputes, Conditional, Model):
     tol: float = 1e-3
     max_iter: int = 200
     restarts: int = 1
+    posterior: Literal["mode", "variational"] = "mode"
+    concentration: float | None = None
 
     @classmethod
     def examples(cls) -> list[Self]:
@@ -124,42 +143,45 @@ class GMM(Scores, Imputes, Conditional, Model):
     # -- learning ----------------------------------------------------------------------------------------------------
     def _fit(self, code: Code, valid: Code | None) -> None:
         began = time.perf_counter()
-        numbers = self.layout_.columns("real")
-        k = min(self.components or self._usual(len(code)), len(code))
-        self.covariance_: str = self._shape(len(numbers), len(code) / k)
-        levels = Levels(self.layout_)
-        x = code.x[:, numbers].double()
-        centre, scale = standard(x)
-        x = (x - centre) / scale
-        dtype = torch.float32 if code.x.numel() > LARGE else torch.float64
-        rows = Rows(x, code.x[:, levels.columns], levels, dtype)
-        held_out = None
-        if valid is not None:
-            held_out = Rows((valid.x[:, numbers].double() - centre) / scale, valid.x[:, levels.columns], levels, dtype)
-        base = levels.share((levels.count(code.x[:, levels.columns]) + 0.5)[None])[0]
-        fitter = Fitter(rows, held_out, self._statistics(len(numbers), rows), base, self.smoothing, self.tol)
-        shift = self._to_data_units(code, x, scale)
+        task = Task.of(code.x, self.layout_, self._weights())
+        rows = task.rows(code.x, task.weights)
+        held_out = task.rows(valid.x) if valid is not None and len(valid) else None
+        shift = task.shift(code.log_det)
+        note = ""
+        if self.components == "auto":
+            k = self._choose(task, code, held_out, shift, began)
+            note = f", {k} components by {self.select}"
+        else:
+            k = min(self.components or self._usual(len(code)), task.count)
+            if self.components and k < self.components:
+                note = f", with {k} components: there are no more records"
+        fitter = self._fitter(rows, held_out, task, k)
 
         def tell(step: int, nats: float) -> None:
             self._tell(step, self.max_iter, time.perf_counter() - began, nats=nats + shift)
 
-        start = self._start(fitter, x, code.x[:, levels.columns], scale, levels, k)
+        start = self._start(fitter, task, k, self._rng("start"))
         mixture, passes, nats, why = fitter.run(start, self.max_iter, tell)
-        self._keep(mixture, centre, scale)
+        self._keep(mixture.point, task.centre, task.scale)
         self.passes_: int = passes
-        if self.components and k < self.components:
-            why += f", with {k} components: there are no more records"
-        self._tell(passes, passes, time.perf_counter() - began, done=True, note=why, nats=nats + shift)
+        self._tell(passes, passes, time.perf_counter() - began, done=True, note=why + note, nats=nats + shift)
 
     def _check_params(self) -> None:
         super()._check_params()
         for name in ("components", "max_iter", "restarts", "rank"):
             value = getattr(self, name)
-            if value is not None and value < 1:
+            if isinstance(value, int) and value < 1:
                 raise Problem(f"gmm: {name} must be at least 1, not {value}.")
         for name in ("regularization", "smoothing", "tol"):
-            if getattr(self, name) < 0:
+            if not 0 <= getattr(self, name) < math.inf:
                 raise Problem(f"gmm: {name} must be 0 or more, not {getattr(self, name)}.")
+        if self.concentration is not None and not 0 < self.concentration < math.inf:
+            raise Problem(f"gmm: concentration must be above 0, not {self.concentration}.")
+        if self.posterior == "variational":
+            if self.covariance not in ("auto", "full"):
+                raise Problem(f'gmm: posterior "variational" needs full covariances, not "{self.covariance}".')
+            if not self.smoothing:
+                raise Problem('gmm: posterior "variational" needs smoothing above 0: tables have a prior.')
 
     def _usual(self, n: int) -> int:
         """Return how many components `n` records get if nobody says."""
@@ -168,6 +190,13 @@ class GMM(Scores, Imputes, Conditional, Model):
 
     def _shape(self, d: int, share: float) -> Covariance:
         """Return the shape of the components, given how many records each of them gets."""
+        if self.posterior == "variational":
+            if d > MOST_DENSE:
+                raise Problem(
+                    f"gmm: {d} numbers per record make full matrices too large for posterior "
+                    f'"variational", which takes {MOST_DENSE}. Use posterior "mode".'
+                )
+            return "full"
         if d == 0:
             return "diag"
         if self.covariance == "auto":
@@ -175,67 +204,55 @@ class GMM(Scores, Imputes, Conditional, Model):
             return "lowrank" if d > WIDE or few else "full"
         return self.covariance
 
-    def _statistics(self, d: int, rows: Rows) -> Statistics:
+    def _fitter(self, rows: Rows, held_out: Rows | None, task: Task, k: int) -> Fitter:
+        """Return the loop for `k` components."""
+        d = rows.numbers.shape[1]
+        self.covariance_: str = self._shape(d, rows.n / k)
+        em: Statistics
         if self.covariance_ in ("full", "tied"):
-            return DenseEM(self.regularization * d, self.covariance_ == "tied")
-        strength = self.regularization * (min(self.rank, d) + 1 if self.covariance_ == "lowrank" else 1)
-        return FactoredEM(strength, rows.complete, self.covariance_ == "spherical")
-
-    @staticmethod
-    def _to_data_units(code: Code, x: Tensor, scale: Tensor) -> float:
-        """Return what turns a mean score of standardised numbers into one of records, nats."""
-        shift = -float((~torch.isnan(x)).double().mean(0) @ scale.log())
-        return shift + (float(code.log_det.mean()) if code.log_det is not None else 0.0)
-
-    def _start(self, fitter: Fitter, x: Tensor, discrete: Tensor, scale: Tensor, levels: Levels, k: int) -> Mixture:
-        """Return the best of several k-means++ starts, each judged after a few passes."""
-        rng = self._rng("start")
-        traits = self._traits(x, discrete, scale, levels)
-        best: tuple[Mixture, Tensor | None] | None = None
-        best_score, nats = -float("inf"), 0.0
-        for _ in range(self.restarts):
-            labels = self._seed(traits, k, rng)
-            mixture = self._from_labels(fitter, x, labels, k)
-            for _ in range(5 if self.restarts > 1 else 0):
-                nats, mixture, _ = fitter.sweep(fitter.rows, mixture)
-            if best is None or nats > best_score:
-                best, best_score = (mixture, fitter.statistics.target), nats
-        assert best is not None
-        fitter.statistics.target = best[1]  # every start centres the prior on its own clusters
-        return best[0]
-
-    def _traits(self, x: Tensor, discrete: Tensor, scale: Tensor, levels: Levels) -> Tensor:
-        """Return `(n, features)` for k-means: numbers in code units, levels one-hot, the label so that it separates."""
-        numbers = torch.nan_to_num(x) * scale
-        spread = max(float(scale.square().sum()) + 0.5 * len(levels.counts), 1.0)
-        target = {f.name for f in self.layout_.fields if f.role == "target"}
-        weight = torch.full((levels.width,), 0.5**0.5, dtype=torch.float64)
-        for i, j in enumerate(levels.columns):
-            if any(self.layout_.where[name].start == j for name in target):
-                weight[levels.start[i] : levels.start[i] + levels.counts[i]] = (LABEL_PULL * spread) ** 0.5
-        return torch.cat([numbers.float(), (levels.one_hot(discrete, torch.float32) * weight.float())], 1)
-
-    def _seed(self, traits: Tensor, k: int, rng: torch.Generator) -> Tensor:
-        some = torch.randperm(len(traits), generator=rng)[: max(20 * k, SEEDING // traits.shape[1])]
-        return closest(traits, clusters(traits[some], k, rng))
-
-    def _from_labels(self, fitter: Fitter, x: Tensor, labels: Tensor, k: int) -> Mixture:
-        """Return the mixture that fixed labels give."""
-        d, width = x.shape[1], fitter.rows.levels.width
-        weights = torch.full((k,), 1 / k, dtype=torch.float64)
-        tables = torch.ones(k, width, dtype=torch.float64)
-        mean = torch.zeros(k, d, dtype=torch.float64)
-        normals: Normals
-        if isinstance(fitter.statistics, DenseEM):
-            normals = Dense(mean, torch.eye(d, dtype=torch.float64).repeat(k, 1, 1))
+            em = DenseEM(self.regularization * d, self.covariance_ == "tied")
         else:
-            normals = Factored(mean, torch.zeros(k, d, 0, dtype=torch.float64), torch.ones(k, d, dtype=torch.float64))
-        mixture = fitter.sweep(fitter.rows, Mixture(weights, normals, tables), labels)[1]
-        fitter.statistics.centre_prior(mixture.weights, mixture.normals)  # type: ignore[arg-type]
-        mixture.normals = fitter.statistics.update()
-        if self.covariance_ == "lowrank":
-            mixture.normals = _local_factors(mixture.normals, x, labels, min(self.rank, d))
-        return mixture
+            strength = self.regularization * (min(self.rank, d) + 1 if self.covariance_ == "lowrank" else 1)
+            em = FactoredEM(strength, rows.complete, self.covariance_ == "spherical")
+        if self.posterior == "variational":
+            return Bayes(rows, held_out, em, task.base, self.smoothing, self.tol, self.concentration or 1 / k)
+        return Fitter(rows, held_out, em, task.base, self.smoothing, self.tol)
+
+    def _start(self, fitter: Fitter, task: Task, k: int, rng: torch.Generator) -> Mixture:
+        rank = min(self.rank, len(task.numbers)) if self.covariance_ == "lowrank" else 0
+        return Starts(fitter, task.scale, task.target, rank).best(k, self.restarts, rng)
+
+    def _choose(self, task: Task, code: Code, valid: Rows | None, shift: float, began: float) -> int:
+        """Return the number of components that `select` finds best, among those that some of the records can tell apart."""
+        rng = self._rng("choose")
+        places = torch.randperm(len(code), generator=rng)[:SEARCHED]
+        cut = len(places) // 5 if self.select == "held-out" and valid is None else 0
+        held, own = places[:cut].sort().values, places[cut:].sort().values
+        learn = task.rows(code.x[own], None if task.weights is None else task.weights[own])
+        if cut:
+            valid = task.rows(code.x[held], None if task.weights is None else task.weights[held])
+
+        def judge(k: int) -> float:
+            fitter = self._fitter(learn, valid if self.select == "held-out" else None, task, k)
+            start = self._start(fitter, task, k, self._rng(f"start {k}"))
+            mixture, passes, nats, _ = fitter.run(start, self.max_iter, lambda step, nats: None)
+            if self.select == "held-out" and valid is not None:
+                nats = fitter.score(valid, mixture.point)
+            else:
+                nats -= self._parameters(k, task) * math.log(learn.mass) / (2 * learn.mass)
+            self._tell(passes, None, time.perf_counter() - began, stage="components", tried=k, nats=nats + shift)
+            return ranks.share(nats)
+
+        return best_count(judge, max(1, min(learn.n // 10, MOST_TRIED)))
+
+    def _parameters(self, k: int, task: Task) -> int:
+        """Return how many free numbers `k` components have."""
+        d = len(task.numbers)
+        tied, full = self.covariance_ == "tied", d * (d + 1) // 2
+        q = min(self.rank, d)
+        each = {"full": full, "tied": 0, "diag": d, "spherical": 1, "lowrank": d * (q + 1) - q * (q - 1) // 2}
+        levels = task.levels.width - len(task.levels.counts)
+        return k * (each[self.covariance_] + d + levels + 1) - 1 + full * tied
 
     def _keep(self, mixture: Mixture, centre: Tensor, scale: Tensor) -> None:
         normals = mixture.normals
@@ -371,26 +388,3 @@ class GMM(Scores, Imputes, Conditional, Model):
                 i = levels.columns.index(gates[j])
                 out[:, :, u] = torch.where(unknown[:, i : i + 1], mixture.tables[:, levels.start[i]], 1.0)
         return out
-
-
-def _local_factors(normals: Any, x: Tensor, labels: Tensor, rank: int, most: int = 500) -> Factored:
-    """Return the components with factors from a principal component analysis of every cluster."""
-    k, d = normals.mean.shape
-    factors = torch.zeros(k, d, rank, dtype=torch.float64)
-    noise = normals.noise.clone()
-    for c in range(k):
-        part = torch.nan_to_num(x[labels == c][:most] - normals.mean[c])
-        q = min(rank, len(part) - 1)
-        if q < 1:
-            continue
-        values, vectors = torch.linalg.eigh(part @ part.T / len(part))
-        values, vectors = values.flip(0)[:q].clamp_min(1e-12), vectors.flip(1)[:, :q]
-        rest = (noise[c].sum() - values.sum()).clamp_min(0) / d
-        directions = part.T @ vectors / (values * len(part)).sqrt()
-        factors[c, :, :q] = directions * (values - rest).clamp_min(1e-6).sqrt()
-        noise[c] = torch.maximum(noise[c] - factors[c].square().sum(1), 0.05 * noise[c])
-    # Factors that a small cluster leaves at zero would stay there: EM needs a direction to start from.
-    idle = factors.square().sum(1, keepdim=True) == 0
-    start = 1e-2 * torch.cos(torch.arange(d)[:, None] * torch.arange(1, rank + 1) * 1.7)
-    factors = torch.where(idle, start.double(), factors)
-    return Factored(normals.mean, factors, noise)

@@ -14,10 +14,11 @@ from sklearn.mixture import GaussianMixture
 from genlearn.data.records import Records
 from genlearn.errors import Problem
 from genlearn.layout import Code, Field, Layout
-from genlearn.models._em import DenseEM, FactoredEM, clusters
+from genlearn.models._em import DenseEM, FactoredEM
 from genlearn.models._levels import Levels
 from genlearn.models._mixture import Fitter, Mixture, Rows
 from genlearn.models._normals import Dense, Factored, log_mass, patterns, truncated
+from genlearn.models._starts import clusters
 from genlearn.models.gmm import GMM
 
 SHAPES = ["full", "tied", "diag", "spherical", "lowrank"]
@@ -73,7 +74,7 @@ def climb(x: np.ndarray, discrete: np.ndarray, shape: str, strength: float, pass
     mixture = Mixture(torch.full((k,), 1 / k, dtype=torch.float64), normals, tables)
     found = []
     for _ in range(passes):
-        nats, updated, _ = fitter.sweep(rows, mixture)
+        nats, updated = fitter.sweep(rows, mixture)
         found.append(fitter.objective(nats, mixture))
         mixture = updated
     return found
