@@ -14,6 +14,7 @@ from ..engine import Batch, Neural, Turn
 from ..layout import Code, Head
 from ..model import Conditional, Encodes, How, Imputes, Scores
 from ..nn import Shape, Shapes, convolves, decoder_for, encoder_for, one_hot, with_label
+from ._bounds import discrepancy, gaussian_kl, log_ratio, total_correlation
 
 GIBBS_SWEEPS = 60
 CHUNK = 4096
@@ -27,6 +28,14 @@ class VAE(Scores, Encodes, Imputes, Conditional, Neural):
 
     $$\mathrm{ELBO}(x) = E_{q(z \mid x)}[\log p(x \mid z)] - \beta\, \mathrm{KL}(q(z \mid x) \,\|\, N(0, I)).$$
 
+    | objective | maximised, with \(w_k = p(x \mid z_k)\, p(z_k) / q(z_k \mid x)\) from `draws` draws \(z_k\) |
+    |---|---|
+    | elbo | the ELBO, \(\log p(x \mid z)\) averaged over the draws |
+    | iwae | \(\log \frac1K \sum_k w_k\), a tighter bound on \(\log p(x)\) |
+    | dreg | the same bound; the encoder's gradient comes in a form whose noise does not grow with K |
+    | beta-tc | the ELBO with \(\beta\) on one part of the KL, the total correlation: the dependence among latent dimensions |
+    | info | the ELBO less `mmd` times \(\mathrm{MMD}^2(q(z), p(z))\): all codes together look like the prior, whatever `beta` |
+
     `score` is the tighter importance-weighted bound
     \(\log \frac1K \sum_k p(x \mid z_k)\, p(z_k) / q(z_k \mid x) \le \log p(x)\), with K = `samples`. With labels, encoder and
     decoder take the label as a condition, the prior is a learned normal \(N(\mu_y, \sigma_y^2)\) per label (latent coordinates are
@@ -37,9 +46,15 @@ class VAE(Scores, Encodes, Imputes, Conditional, Neural):
         net: `mlp`, `conv`, or `auto` (conv for images of more than 1024 values, else mlp).
         hidden: Sizes of the hidden layers of an mlp.
         width: Channels of the first convolution of a conv net.
-        beta: Weight of the KL term; 1 is the bound.
-        warmup: Share of the training over which the KL weight rises from 0 to `beta`.
+        objective: What is maximised, see the table.
+        draws: Latent draws per record and step, K.
+        beta: Weight of the KL term (of the total correlation for `beta-tc`); 1 is the bound.
+        warmup: Share of the training over which the KL weight rises from 0 to `beta`; with several `cycles`, share of each.
+        cycles: How often the KL weight starts anew from 0.
         free_nats: KL per latent dimension (mean over a batch) that costs nothing.
+        capacity: KL in nats that the encoder is to use at the end: `beta` then weighs the distance of the KL from a target that
+            rises from 0 to here; none for no target.
+        mmd: Weight of the discrepancy between codes and prior, for `info`.
         samples: Importance samples of `score`.
         output: `sample` draws records from p(x | z); `mean` returns its mean (sharper to look at, but not a draw from p).
 
@@ -48,6 +63,11 @@ class VAE(Scores, Encodes, Imputes, Conditional, Neural):
         Learning Structured Output Representation using Deep Conditional Generative Models (Sohn et al., 2015; priors given labels),
             https://papers.nips.cc/paper/5775
         Importance Weighted Autoencoders (Burda et al., 2016), https://arxiv.org/abs/1509.00519
+        Doubly Reparameterized Gradient Estimators (Tucker et al., 2018; dreg), https://arxiv.org/abs/1810.04152
+        Isolating Sources of Disentanglement (Chen et al., 2018; beta-tc), https://arxiv.org/abs/1802.04942
+        InfoVAE (Zhao et al., 2017; info), https://arxiv.org/abs/1706.02262
+        Cyclical Annealing Schedule (Fu et al., 2019; cycles), https://arxiv.org/abs/1903.10145
+        Understanding disentangling in beta-VAE (Burgess et al., 2018; capacity), https://arxiv.org/abs/1804.03599
 
     Example:
         >>> import numpy as np
@@ -61,9 +81,14 @@ class VAE(Scores, Encodes, Imputes, Conditional, Neural):
     net: Literal["auto", "mlp", "conv"] = "auto"
     hidden: tuple[int, ...] = (512, 256)
     width: int = 32
+    objective: Literal["elbo", "iwae", "dreg", "beta-tc", "info"] = "elbo"
+    draws: int = 1
     beta: float = 1.0
     warmup: float = 0.1
+    cycles: int = 1
     free_nats: float = 0.0
+    capacity: float | None = None
+    mmd: float = 10.0
     samples: int = 100
     output: Literal["sample", "mean"] = "sample"
 
@@ -71,13 +96,18 @@ class VAE(Scores, Encodes, Imputes, Conditional, Neural):
 
     @classmethod
     def examples(cls) -> list[Self]:
-        return [cls(latent=4, hidden=(64,), steps=300, lr=5e-3, batch=64, samples=20, random_state=0)]
+        small: dict[str, Any] = {"latent": 4, "hidden": (64,), "steps": 300, "lr": 5e-3, "batch": 64, "samples": 20, "random_state": 0}
+        return [cls(**small), cls(**small, objective="dreg", draws=4)]
 
     def _rules(self) -> Iterator[tuple[str, bool, str]]:
         yield from super()._rules()
         yield "beta", self.beta >= 0, "0 or more"
         yield "warmup", 0 <= self.warmup <= 1, "from 0 to 1"
         yield "free_nats", self.free_nats >= 0, "0 or more"
+        yield "capacity", self.capacity is None or self.capacity >= 0, "0 or more"
+        yield "mmd", self.mmd >= 0, "0 or more"
+        whole = not (self.free_nats or self.capacity is not None) or self.objective in ("elbo", "info")
+        yield "objective", whole, "elbo or info where free_nats or capacity change the KL term"
 
     # -- the model ---------------------------------------------------------------------------------------------------
     def build(self) -> nn.Module:
@@ -96,23 +126,73 @@ class VAE(Scores, Encodes, Imputes, Conditional, Neural):
 
     def _loss(self, net: Any, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         mean, log_sd = self._posterior(net, batch.x, batch.y)
-        z = mean + torch.exp(log_sd) * batch.randn(self.latent)
-        nats = self._head(net, z, batch.y).log_prob(batch.x).mean()
+        eps = batch.randn(self.draws, self.latent)
+        z = mean[:, None] + torch.exp(log_sd)[:, None] * eps
+        if self.objective == "dreg":  # gradients of all that depends on a draw are weighted once more
+            return self._doubly(net, batch, z, mean.detach(), log_sd.detach())
+        nats = self._nats(net, z, batch.x, batch.y)
+        if self.objective == "iwae":
+            weights = nats + self._weight(batch) * log_ratio(z, eps, log_sd[:, None])
+            bound = torch.logsumexp(weights, 1).mean() - math.log(self.draws)
+            return -bound, {"nats": bound}
         each = gaussian_kl(mean, log_sd)
-        kl = batch.mean(each) if self.free_nats else each.mean(0)  # what is free is decided for all processes alike
-        weight = self.beta * min(1.0, batch.progress / self.warmup) if self.warmup else self.beta
-        loss = weight * kl.clamp(min=self.free_nats).sum() - nats
-        return loss, {"nats": nats - kl.sum(), "kl": kl.sum()}
+        # What is free, or a distance, is decided for all processes alike.
+        kl = batch.mean(each) if self.free_nats or self.capacity is not None else each.mean(0)
+        terms = {"nats": nats.mean() - kl.sum(), "kl": kl.sum()}
+        if self.objective == "beta-tc":
+            total = total_correlation(z[:, 0], mean, log_sd)
+            return kl.sum() + (self._weight(batch) - 1) * total - nats.mean(), {**terms, "tc": total}
+        loss = self._weight(batch) * self._price(kl, batch.progress) - nats.mean()
+        if self.objective == "info":
+            apart = discrepancy(z[:, 0], batch.randn(self.latent))
+            return loss + self.mmd * apart, {**terms, "mmd": apart}
+        return loss, terms
+
+    def _doubly(
+        self, net: Any, batch: Batch, z: Tensor, mean: Tensor, log_sd: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the importance-weighted bound with doubly reparametrised gradients of the encoder: weights squared."""
+        eps = (z - mean[:, None]) * torch.exp(-log_sd)[:, None]
+        nats = self._nats(net, z, batch.x, batch.y)
+        weights = nats + self._weight(batch) * log_ratio(z, eps, log_sd[:, None])
+        share = torch.softmax(weights.detach(), 1)
+        if z.requires_grad:
+            z.register_hook(lambda gradient: share[:, :, None] * gradient)
+        bound = torch.logsumexp(weights.detach(), 1).mean() - math.log(self.draws)
+        return -(share * weights).sum(1).mean(), {"nats": bound}
+
+    def _nats(self, net: Any, z: Tensor, x: Tensor, y: Tensor | None) -> Tensor:
+        """Return `(n, k)` log probabilities of records given draws `(n, k, latent)`."""
+        n, k, _ = z.shape
+        if k > 1:
+            x, y = x.repeat_interleave(k, 0), None if y is None else y.repeat_interleave(k, 0)
+        return self._head(net, z.flatten(0, 1), y).log_prob(x).view(n, k)
+
+    def _weight(self, batch: Batch) -> float:
+        """Return the weight of the KL term at this point of the training."""
+        if not self.warmup:
+            return self.beta
+        place = batch.progress * self.cycles
+        return self.beta * min(1.0, (place - min(int(place), self.cycles - 1)) / self.warmup)
+
+    def _price(self, kl: Tensor, progress: float) -> Tensor:
+        """Return what the KL `(latent,)` costs."""
+        total = kl.clamp(min=self.free_nats).sum()
+        return total if self.capacity is None else (total - self.capacity * progress).abs()
 
     def _validation(self, net: Any, batch: Batch) -> tuple[str, float]:
         mean, log_sd = self._posterior(net, batch.x, batch.y)
-        nats = torch.stack(
-            [
-                self._head(net, mean + torch.exp(log_sd) * batch.randn(self.latent), batch.y).log_prob(batch.x).mean()
-                for _ in range(4)
-            ]
-        ).mean()
-        return "nats", float(nats - gaussian_kl(mean, log_sd).sum(1).mean())
+        bounds = []
+        for _ in range(4 if self.draws == 1 else 1):
+            eps = batch.randn(self.draws, self.latent)
+            z = mean[:, None] + torch.exp(log_sd)[:, None] * eps
+            nats = self._nats(net, z, batch.x, batch.y)
+            if self.objective in ("iwae", "dreg"):
+                weights = nats + log_ratio(z, eps, log_sd[:, None])
+                bounds.append(float(torch.logsumexp(weights, 1).mean()) - math.log(self.draws))
+            else:
+                bounds.append(float(nats.mean() - gaussian_kl(mean, log_sd).sum(1).mean()))
+        return "nats", sum(bounds) / len(bounds)
 
     def _posterior(self, net: Any, x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return mean and log standard deviation of q(u | x, y), in coordinates in which the prior is N(0, I)."""
@@ -170,8 +250,7 @@ class VAE(Scores, Encodes, Imputes, Conditional, Neural):
         for uniform in noise:
             eps = torch.special.ndtri((uniform + shift).remainder(1.0).clamp(1e-7, 1 - 1e-7))
             z = mean + torch.exp(log_sd) * eps
-            log_ratio = (-0.5 * z.square() + 0.5 * eps.square() + log_sd).sum(1)  # log N(z; 0, I) - log q(z | x)
-            log_weights.append(self._head(self.net_, z, code.y).log_prob(code.x) + log_ratio)
+            log_weights.append(self._head(self.net_, z, code.y).log_prob(code.x) + log_ratio(z, eps, log_sd))
         return torch.logsumexp(torch.stack(log_weights), 0) - math.log(len(noise))
 
     def _encode(self, code: Code) -> Tensor:
@@ -201,13 +280,3 @@ class VAE(Scores, Encodes, Imputes, Conditional, Neural):
             filled = head.sample(rng) if how == "draw" and self.output == "sample" else head.mean()
             x = torch.where(code.mask, code.x.to(torch.float64), filled)
         return Code(x, y)
-
-
-def gaussian_kl(mean: Tensor, log_sd: Tensor) -> Tensor:
-    r"""Return \(\mathrm{KL}(N(\mu, \sigma^2) \,\|\, N(0, 1)) = \frac12(\mu^2 + \sigma^2 - 1) - \log\sigma\), nats, elementwise.
-
-    Example:
-        >>> float(gaussian_kl(torch.ones(1), torch.zeros(1)))
-        0.5
-    """
-    return 0.5 * (mean.square() + torch.exp(2 * log_sd) - 1) - log_sd

@@ -14,8 +14,8 @@ from ..engine import Batch, Neural, Turn
 from ..layout import Code
 from ..model import Conditional, Encodes
 from ..nn import Shape, Shapes, convolves, critic_for, decoder_for, encoder_for, with_label
+from ._bounds import gaussian_kl
 from .gan import kid_score, squared_gradient
-from .vae import gaussian_kl
 
 CHUNK = 4096
 FLOOR = 0.01  # of the features' variance: copies need not be truer than that

@@ -13,7 +13,8 @@ from torch import nn
 from torch.distributions import Normal, kl_divergence
 
 from genlearn.engine import Batch
-from genlearn.models.vae import VAE, gaussian_kl
+from genlearn.models._bounds import discrepancy, gaussian_kl, total_correlation
+from genlearn.models.vae import VAE
 
 WEIGHTS = torch.tensor([[1.0, 0.5], [-0.3, 0.8], [0.2, 0.4]])  # decoder of the linear-Gaussian model
 NOISE = 0.6
@@ -178,3 +179,90 @@ def test_each_label_has_its_own_prior_and_latent_coordinates_are_standard_in_it(
     drawn = [model.sample(400, given={"y": label}, random_state=0).mean() for label in (0, 1)]
     assert drawn[0] == pytest.approx(0, abs=0.5)
     assert drawn[1] == pytest.approx(6, abs=0.5)
+
+
+# -- objectives --------------------------------------------------------------------------------------------------------
+class Tilted(nn.Module):
+    """A posterior that is off the exact one, with parameters to learn."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(0.7 * posterior()[0] + 0.1)
+        self.log_sd = nn.Parameter(torch.full((2,), -0.6))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cat([x @ self.gain.T, self.log_sd.expand(len(x), 2)], 1)
+
+
+def gradients(objective: str, draws: int, seeds: int, **settings: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return mean and standard error of the encoder's gradient over sets of noise, `(8,)` each; loss as training sees it."""
+    model = VAE(latent=2, hidden=(4,), steps=1, warmup=0.0, random_state=0)
+    model.fit(np.random.default_rng(0).normal(size=(50, 3)))
+    model.set_params(objective=objective, draws=draws, **settings)
+    net = nn.ModuleDict({"encoder": Tilted(), "decoder": Decoder()})
+    x = torch.from_numpy(np.random.default_rng(1).normal(size=(64, 3))).float()
+    found = []
+    for seed in range(seeds):
+        net.zero_grad()
+        loss, _ = model._loss(net, Batch(x, None, torch.Generator().manual_seed(seed), 0.5, 0))
+        loss.backward()
+        found.append(torch.cat([p.grad.flatten() for p in net["encoder"].parameters()]))
+    stacked = torch.stack(found)
+    return stacked.mean(0), stacked.std(0) / seeds**0.5
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [(("elbo", 1), ("iwae", 1)), (("elbo", 1), ("elbo", 4)), (("iwae", 5), ("dreg", 5)), (("elbo", 1), ("beta-tc", 1)),
+     (("elbo", 1), ("dreg", 1))],
+)  # fmt: skip
+def test_objectives_with_the_same_gradient_on_average(one, other) -> None:
+    """Each of 8 numbers within 4.5 standard errors: one false alarm in 20,000 seeds."""
+    (a, a_error), (b, b_error) = gradients(*one, seeds=400), gradients(*other, seeds=400)
+    assert ((a - b).abs() / (a_error.square() + b_error.square()).sqrt() < 4.5).all()
+
+
+def test_the_doubly_reparametrised_gradient_is_less_noisy() -> None:
+    assert (gradients("dreg", 20, seeds=60)[1] < 0.7 * gradients("iwae", 20, seeds=60)[1]).all()
+
+
+def test_more_draws_are_another_objective() -> None:
+    (a, a_error), (b, b_error) = gradients("elbo", 1, seeds=200), gradients("iwae", 20, seeds=200)
+    assert ((a - b).abs() / (a_error.square() + b_error.square()).sqrt()).max() > 10
+
+
+def test_total_correlation_is_that_of_a_normal_law() -> None:
+    r"""Codes of correlation 0.8 and no noise of their own but a little: \(-\frac12 \log(1 - 0.8^2) = 0.511\) nats."""
+    rng = torch.Generator().manual_seed(0)
+    noise = torch.randn(1500, 2, generator=rng, dtype=torch.float64)
+    codes = torch.stack([noise[:, 0], 0.8 * noise[:, 0] + 0.6 * noise[:, 1]], 1)
+    log_sd = torch.full_like(codes, math.log(0.15))
+    z = codes + 0.15 * torch.randn(1500, 2, generator=rng, dtype=torch.float64)
+    spread = (1 + 0.15**2) ** 2
+    exact = -0.5 * math.log(1 - 0.64 / spread)
+    assert float(total_correlation(z, codes, log_sd)) == pytest.approx(exact, abs=0.06)
+    assert abs(float(total_correlation(noise, noise, log_sd))) < 0.25 * exact
+
+
+def test_discrepancy_of_normal_samples_is_unbiased() -> None:
+    r"""Between N(0, I) and N(m, I) in d dimensions: \(2 (1 + 4/d)^{-d/2} (1 - \exp(-|m|^2 / (d + 4)))\)."""
+    rng, d = torch.Generator().manual_seed(0), 3
+    shift = torch.tensor([1.0, 0.0, 0.5])
+    exact = 2 * (1 + 4 / d) ** (-d / 2) * (1 - math.exp(-float(shift.square().sum()) / (d + 4)))
+    for move, value in ((0 * shift, 0.0), (shift, exact)):
+        found = torch.stack(
+            [
+                discrepancy(torch.randn(40, d, generator=rng), torch.randn(40, d, generator=rng) + move)
+                for _ in range(300)
+            ]
+        )
+        assert abs(float(found.mean()) - value) < 4 * float(found.std()) / 300**0.5
+
+
+def test_weights_of_the_kl_term_over_a_training() -> None:
+    model = VAE(beta=2.0, warmup=0.5, cycles=2)
+    at = [model._weight(Batch(torch.zeros(1, 1), None, torch.Generator(), p, 0)) for p in (0.0, 0.125, 0.4, 0.5, 0.9)]
+    assert at == pytest.approx([0.0, 1.0, 2.0, 0.0, 2.0])
+    kl = torch.tensor([0.5, 2.0])
+    assert float(VAE(capacity=4.0)._price(kl, 0.5)) == 0.5
+    assert float(VAE(free_nats=1.0)._price(kl, 0.5)) == 3.0

@@ -1,0 +1,55 @@
+r"""Pieces of variational objectives: divergences between posteriors, priors and all codes together, in nats."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def log_ratio(z: Tensor, eps: Tensor, log_sd: Tensor) -> Tensor:
+    r"""Return \(\log N(z; 0, I) - \log q(z \mid x)\) for draws \(z = \mu + \sigma \epsilon\), summed over the last dimension."""
+    return (-0.5 * z.square() + 0.5 * eps.square() + log_sd).sum(-1)
+
+
+def total_correlation(z: Tensor, mean: Tensor, log_sd: Tensor) -> Tensor:
+    r"""Return the mean of \(\log q(z) - \sum_j \log q(z_j)\), with \(q(z)\) the mixture of the batch's posteriors, nats.
+
+    Arguments:
+        z: `(n, latent)`, a draw for each record.
+        mean: `(n, latent)` of the posteriors.
+        log_sd: `(n, latent)` of the posteriors.
+    """
+    away = (z[:, None] - mean) * torch.exp(-log_sd)
+    each = -0.5 * away.square() - log_sd - 0.5 * math.log(2 * math.pi)  # (n, n, latent): draw i under posterior j
+    apart = math.log(len(z))
+    joint = torch.logsumexp(each.sum(2), 1) - apart
+    return (joint - (torch.logsumexp(each, 1) - apart).sum(1)).mean()
+
+
+def discrepancy(a: Tensor, b: Tensor) -> Tensor:
+    r"""Return the squared maximum mean discrepancy of two samples `(n, d)` under \(\exp(-|u - v|^2 / d)\), unbiased.
+
+    References:
+        A Kernel Two-Sample Test (Gretton et al., 2012), https://jmlr.org/papers/v13/gretton12a.html
+    """
+    n, d = a.shape
+    if n < 2:
+        return a.new_zeros(()) * a.sum()
+
+    def kernel(u: Tensor, v: Tensor) -> Tensor:
+        return torch.exp(-torch.cdist(u, v).square() / d)
+
+    within = (kernel(a, a).sum() + kernel(b, b).sum() - 2 * n) / (n * (n - 1))
+    return within - 2 * kernel(a, b).mean()
+
+
+def gaussian_kl(mean: Tensor, log_sd: Tensor) -> Tensor:
+    r"""Return \(\mathrm{KL}(N(\mu, \sigma^2) \,\|\, N(0, 1)) = \frac12(\mu^2 + \sigma^2 - 1) - \log\sigma\), nats, elementwise.
+
+    Example:
+        >>> float(gaussian_kl(torch.ones(1), torch.zeros(1)))
+        0.5
+    """
+    return 0.5 * (mean.square() + torch.exp(2 * log_sd) - 1) - log_sd
