@@ -5,6 +5,8 @@ cd "$(dirname "$0")"
 peer=${1:?usage: make.sh pythae}
 case $peer in
   pythae) packages=(torch==2.13.0 "numpy<2.5" pythae==0.1.2) ;;
+  pgmpy) packages=(pgmpy==1.1.2) ;;
+  pyagrum) packages=(pyagrum==3.3.1 pandas==3.1.1) ;;
   *) echo "no peer named $peer" >&2; exit 2 ;;
 esac
 python3 -m venv "$peer"
