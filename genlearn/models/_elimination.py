@@ -43,13 +43,12 @@ class Factor:
         return table.reshape(len(table), *(next(sizes) if n in self.nodes else 1 for n in nodes))
 
 
-def min_fill(scopes: Iterable[Sequence[int]], sizes: Sequence[int], kept: frozenset[int] = frozenset()) -> list[int]:
+def min_fill(scopes: Iterable[Sequence[int]], sizes: Sequence[int]) -> list[int]:
     """Return an order in which to eliminate all nodes of some factors: next the one whose neighbours lack fewest links.
 
     Arguments:
         scopes: Nodes of every factor.
         sizes: Levels of every node: of two that lack as many links, the one with the smaller table is next.
-        kept: Nodes that are not eliminated.
     """
     near: dict[int, set[int]] = {}
     for scope in scopes:
@@ -61,7 +60,7 @@ def min_fill(scopes: Iterable[Sequence[int]], sizes: Sequence[int], kept: frozen
         lacking = sum(len(around) - 1 - len(near[u] & around) for u in around) // 2
         return lacking, math.log(sizes[v]) + sum(math.log(sizes[u]) for u in around), v
 
-    costs = {v: cost(v) for v in near if v not in kept}
+    costs = {v: cost(v) for v in near}
     order = []
     while costs:
         v = min(costs, key=costs.__getitem__)

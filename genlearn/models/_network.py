@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -128,14 +129,19 @@ def count(levels: Tensor, j: int, parents: Sequence[int], sizes: Sequence[int]) 
     """
     family = [*parents, j]
     cells = math.prod(sizes[u] for u in family)
-    if cells > MOST_ENTRIES:
-        raise Problem(
-            f"bayesnet: a column with {len(parents)} parents needs a table of {cells:.0e} entries, at most "
-            f"{MOST_ENTRIES:.0e} are made. Give it fewer parents, or merge levels."
-        )
+    check_table(cells, len(parents))
     known = (levels[:, family] >= 0).all(1)
     at = mixed(levels[known], family, sizes)
     return torch.bincount(at, minlength=cells).double().view(-1, sizes[j])
+
+
+def check_table(cells: int, parents: int) -> None:
+    """Raise `Problem` if the table of a node with so many parents would be too large."""
+    if cells > MOST_ENTRIES:
+        raise Problem(
+            f"bayesnet: a column with {parents} parents needs a table of {cells:.0e} entries, at most "
+            f"{MOST_ENTRIES:.0e} are made. Give it fewer parents, or merge levels."
+        )
 
 
 def information(levels: Tensor, i: int, j: int, sizes: Sequence[int]) -> float:
@@ -191,3 +197,20 @@ def given_parents(edges: Sequence[tuple[int, int]], names: Sequence[str], settin
         shown = ", ".join(names[j] for j in sorted(inside)[:6])
         raise Problem(f"bayesnet: {setting} holds a cycle among {shown}. Turn or drop one of its edges.")
     return parents
+
+
+def check_graph(parents: Any, strengths: Any, n: int) -> None:
+    """Raise ValueError unless these are lists of parents of `n` nodes, without a cycle, and a number for every edge."""
+    if not isinstance(parents, list) or len(parents) != n:
+        raise ValueError("parents_ must hold a list for every node")
+    for own in parents:
+        if not isinstance(own, list) or not all(type(u) is int and 0 <= u < n for u in own):
+            raise ValueError("parents_ must hold numbers of nodes")
+        if len(set(own)) < len(own):
+            raise ValueError("parents_ names a node twice")
+    if len(ordered(parents)) < n:
+        raise ValueError("parents_ holds a cycle")
+    if not isinstance(strengths, list) or [len(own) for own in strengths] != [len(own) for own in parents]:
+        raise ValueError("strengths_ must hold a number for every edge")
+    if not all(type(v) is float and math.isfinite(v) for own in strengths for v in own):
+        raise ValueError("strengths_ must hold finite numbers")

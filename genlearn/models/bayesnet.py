@@ -17,15 +17,15 @@ from ..model import Conditional, How, Imputes, Model, Scores
 from . import _bif
 from ._binned import Binned
 from ._bins import Bins
-from ._elimination import MOST_CELLS, largest, min_fill
+from ._growth import Growth, strengths_of
 from ._interchange import codec_of, network_of, state_of
-from ._network import Network, count, edges_of, given_parents, information, ordered
+from ._linear import Linear, Regression
+from ._network import Network, check_graph
 from ._nodes import Nodes
-from ._structure import learn
 
-MOST_PARENTS = 3  # that a column gets where nobody says
 CUTS = (8, 16, 24)  # numbers of levels that are tried where nobody says
 JUDGED = 10_000  # records that a score in passing is taken of
+MOST_LINEAR = 128  # numbers of a linear-Gaussian network
 
 
 class BayesNet(Scores, Imputes, Conditional, Model):
@@ -42,6 +42,7 @@ class BayesNet(Scores, Imputes, Conditional, Model):
         required: Edges that the graph must have.
         forbidden: Edges that it must not have.
         parameters: How tables are estimated.
+        numbers: `bins` or `gaussian`.
         bins: Most levels that a number is cut into.
     """
 
@@ -57,12 +58,17 @@ class BayesNet(Scores, Imputes, Conditional, Model):
     required: tuple[str, ...] = ()
     forbidden: tuple[str, ...] = ()
     parameters: Literal["backoff", "bdeu", "likelihood"] = "backoff"
+    numbers: Literal["bins", "gaussian"] = "bins"
     bins: int | None = None
 
     @classmethod
     def examples(cls) -> list[Self]:
         """Small, quick configurations that the contract tests run."""
-        return [cls(bins=8, random_state=0), cls(search="chow-liu", bins=8, random_state=0)]
+        return [
+            cls(bins=8, random_state=0),
+            cls(search="chow-liu", bins=8, random_state=0),
+            cls(numbers="gaussian", random_state=0),
+        ]
 
     def _check_params(self) -> None:
         super()._check_params()
@@ -70,25 +76,32 @@ class BayesNet(Scores, Imputes, Conditional, Model):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise Problem(f"bayesnet: {name} must be at least {least}, not {value}.")
+        if self.numbers == "gaussian" and self.search == "chow-liu" and self.edges is None:
+            raise Problem(
+                'bayesnet: "chow-liu" cannot keep categories above numbers "gaussian". Use search "hill-climbing".'
+            )
         if not 0 < self.equivalent < math.inf:
             raise Problem(f"bayesnet: equivalent must be above 0 and finite, not {self.equivalent}.")
 
     # -- learning ----------------------------------------------------------------------------------------------------
+    @property
+    def _growth(self) -> Growth:
+        return Growth(
+            self.search, self.edges, self.criterion, self.equivalent, self.max_parents, self.required, self.forbidden,
+            self.parameters,
+        )  # fmt: skip
+
     def _fit(self, code: Code, valid: Code | None) -> None:
         began = time.perf_counter()
         x = code.x.double()
-        most = self._most_bins(x, None if valid is None else valid.x.double())
-        cut, nodes, parents, tables = self._learned_from(x, most)
-        levels = nodes.encode(x[:JUDGED])
-        self.strengths_: list[list[float]] = [
-            [information(levels, u, j, nodes.sizes) for u in own] for j, own in enumerate(parents)
-        ]
-        self.knots_, self.cdf_, self.tails_, self.cuts_ = cut.knots, cut.cdf, cut.tails, cut.cuts
-        self.parents_: list[list[int]] = parents
-        self.tables_: Tensor = torch.cat([t.flatten() for t in tables])
-        some = code[:JUDGED]
-        nats = float(self._log_prob(some).mean()) + (float(some.log_det.mean()) if some.log_det is not None else 0.0)
-        note = f"{sum(map(len, parents))} edges among {len(parents)} columns"
+        if self.numbers == "gaussian":
+            law, strengths = self._linear_from(x)
+        else:
+            law, strengths = self._binned_from(x, self._most_bins(x, None if valid is None else valid.x.double()))
+        self._keep(law, strengths)
+        nats = float(law.log_prob(x[:JUDGED]).mean())
+        nats += float(code.log_det[:JUDGED].mean()) if code.log_det is not None else 0.0
+        note = f"{sum(map(len, self.parents_))} edges among {len(self.parents_)} columns"
         self._tell(1, 1, time.perf_counter() - began, done=True, note=note, nats=nats)
 
     def _most_bins(self, x: Tensor, valid: Tensor | None) -> int:
@@ -98,71 +111,85 @@ class BayesNet(Scores, Imputes, Conditional, Model):
         if valid is None:
             order = torch.randperm(len(x), generator=self._rng("held out"))
             x, valid = x[order[len(x) // 5 :]], x[order[: len(x) // 5]]
+        return max(CUTS, key=lambda most: float(self._binned_from(x, most)[0].log_prob(valid[:JUDGED]).mean()))
 
-        def score(most: int) -> float:
-            _, nodes, parents, tables = self._learned_from(x, most)
-            return float(Binned(nodes, Network(nodes.sizes, parents, tables)).log_prob(valid[:JUDGED]).mean())
+    def _binned_from(self, x: Tensor, most: int) -> tuple[Binned, list[list[float]]]:
+        """Return what codes `(n, d)` teach, their numbers cut into at most so many levels, and the strengths of the edges."""
+        nodes = Nodes(self.layout_, Bins.fit(x[:, self.layout_.columns("real")], most))
+        levels, sizes, growth = nodes.encode(x), nodes.sizes, self._growth
+        parents = growth.parents(levels, sizes, nodes.names)
+        tables = [growth.table(levels, j, p, sizes) for j, p in enumerate(parents)]
+        return Binned(nodes, Network(sizes, parents, tables)), strengths_of(levels, sizes, parents)
 
-        return max(CUTS, key=score)
+    def _linear_from(self, x: Tensor) -> tuple[Linear, list[list[float]]]:
+        """Return what codes `(n, d)` teach, their numbers linear in each other; the graph is found on cut numbers."""
+        nodes, columns = Nodes(self.layout_, None), self.layout_.columns("real")
+        d, values = len(nodes), x[:, columns]
+        if len(columns) > MOST_LINEAR:
+            raise Problem(
+                f'bayesnet: numbers "gaussian" keep a matrix for each record and take {MOST_LINEAR} numbers, not '
+                f'{len(columns)}. Use numbers "bins", or leave columns out.'
+            )
+        cut = Bins.fit(values, self.bins or CUTS[0])
+        levels = torch.cat([nodes.encode(x), torch.nan_to_num(cut.level(values), nan=-1.0).long()], 1)
+        sizes, growth = [*nodes.sizes, *cut.sizes], self._growth
+        parents = growth.parents(levels, sizes, self._names, barred=self._barred(d, columns))
+        parents = [sorted(own, key=lambda u: u >= d) for own in parents]  # categories first
+        tables = [growth.table(levels, j, p, sizes) for j, p in enumerate(parents[:d])]
+        strength = 0.0 if self.parameters == "likelihood" else self.equivalent
+        regressions = [
+            Regression.fit(j, *_apart(p, d), levels[:, :d], values, nodes.sizes, strength)
+            for j, p in enumerate(parents[d:])
+        ]
+        law = Linear(nodes, Network(nodes.sizes, parents[:d], tables), regressions)
+        return law, strengths_of(levels, sizes, parents)
 
-    def _learned_from(self, x: Tensor, most: int) -> tuple[Bins, Nodes, list[list[int]], list[Tensor]]:
-        """Return cuts, nodes, parents and tables that codes `(n, d)` give."""
-        cut = Bins.fit(x[:, self.layout_.columns("real")], most)
-        nodes = Nodes(self.layout_, cut)
-        levels = nodes.encode(x)
-        parents = self._structure(levels, nodes)
-        for j, own in enumerate(parents):  # strongest first: tables back off to those
-            own.sort(key=lambda u, j=j: (-round(information(levels, u, j, nodes.sizes), 9), u))
-        return cut, nodes, parents, [self._table(levels, j, p, nodes.sizes) for j, p in enumerate(parents)]
-
-    def _structure(self, levels: Tensor, nodes: Nodes) -> list[list[int]]:
-        """Return the parents of every node: those given, or found by search."""
-        names, sizes = nodes.names, nodes.sizes
-        if self.edges is not None:
-            return given_parents(edges_of(self.edges, names, "edges"), names, "edges")
-        required = edges_of(self.required, names, "required")
-        given_parents(required, names, "required")
-        most = MOST_PARENTS if self.max_parents is None else self.max_parents
-        while True:
-            found = learn(
-                levels.to(torch.int32).numpy(), sizes, search=self.search, score=self.criterion,
-                equivalent=self.equivalent, max_parents=most, required=tuple(required),
-                forbidden=tuple(edges_of(self.forbidden, names, "forbidden")), rng=self._rng("structure"),
-            )  # fmt: skip
-            scopes = [(*p, j) for j, p in enumerate(found)]
-            done = self.max_parents is not None or most == 1 or self.search == "chow-liu"
-            if done or largest(scopes, sizes, min_fill(scopes, sizes))[0] <= MOST_CELLS:
-                return [list(p) for p in found]
-            most -= 1
-
-    def _table(self, levels: Tensor, j: int, parents: list[int], sizes: list[int]) -> Tensor:
-        """Return the probabilities of node `j` under each configuration of its parents."""
-        counts = count(levels, j, parents, sizes)
-        even = torch.full((1, sizes[j]), 1 / sizes[j], dtype=torch.float64)
-        if self.parameters == "likelihood":
-            total = counts.sum(1, keepdim=True)
-            return torch.where(total > 0, counts / total.clamp_min(1), even)
-        if self.parameters == "bdeu":
-            counts = counts + self.equivalent / counts.numel()
-        else:
-            fewer = self._table(levels, j, parents[:-1], sizes) if parents else even
-            counts = counts + self.equivalent * fewer.repeat_interleave(len(counts) // len(fewer), 0)
-        return counts / counts.sum(1, keepdim=True)
-
-    # -- pieces ------------------------------------------------------------------------------------------------------
     @property
-    def _law(self) -> Binned:
-        nodes = Nodes(self.layout_, Bins(self.knots_, self.cdf_, self.tails_, self.cuts_))
-        shapes = [(math.prod(nodes.sizes[u] for u in own), nodes.sizes[j]) for j, own in enumerate(self.parents_)]
-        parts = self.tables_.split([q * r for q, r in shapes])
-        tables = [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
-        return Binned(nodes, Network(nodes.sizes, self.parents_, tables))
+    def _names(self) -> list[str]:
+        """Names of the columns in the order of `parents_`: with numbers "gaussian" categories and gates come first."""
+        if self.numbers == "bins":
+            return self._law.nodes.names
+        real = [(f.name, f.size) for f in self.layout_.fields if f.kind == "real"]
+        numbers = [name if size == 1 else f"{name}[{i}]" for name, size in real for i in range(size)]
+        return [*Nodes(self.layout_, None).names, *numbers]
+
+    def _barred(self, d: int, columns: list[int]) -> set[tuple[int, int]]:
+        """Return the edges that linear-Gaussian numbers rule out: into categories, and from a gate to its own number."""
+        gates = {j: gate for s, gate in self.layout_.gates for j in range(s.start, s.stop)}
+        places = [node.category for node in Nodes(self.layout_, None).nodes]
+        own = {(places.index(gates[j]), d + i) for i, j in enumerate(columns) if j in gates}
+        return own | {(d + i, u) for i in range(len(columns)) for u in range(d)}
+
+    # -- learned state -----------------------------------------------------------------------------------------------
+    def _keep(self, law: Binned | Linear, strengths: list[list[float]]) -> None:
+        cut = law.nodes.bins or Bins.fit(torch.zeros(0, 0))
+        self.knots_, self.cdf_, self.tails_, self.cuts_ = cut.knots, cut.cdf, cut.tails, cut.cuts
+        self.parents_: list[list[int]] = [list(p) for p in law.network.parents]
+        self.strengths_: list[list[float]] = strengths
+        self.tables_: Tensor = _joined([t.exp() for t in law.network.log_tables])
+        if isinstance(law, Linear):
+            self.parents_ += [[*r.nodes, *(len(law.nodes) + u for u in r.numbers)] for r in law.regressions]
+            self.regressions_: Tensor = _joined([r.weights for r in law.regressions])
+
+    @property
+    def _law(self) -> Binned | Linear:
+        linear = self.numbers == "gaussian"
+        nodes = Nodes(self.layout_, None if linear else Bins(self.knots_, self.cdf_, self.tails_, self.cuts_))
+        d, sizes = len(nodes), nodes.sizes
+        above = [math.prod(sizes[u] for u in own if u < d) for own in self.parents_]
+        tables = _parts(self.tables_, [(above[j], sizes[j]) for j in range(d)])
+        network = Network(sizes, self.parents_[:d], tables)
+        if not linear:
+            return Binned(nodes, network)
+        apart = [_apart(own, d) for own in self.parents_[d:]]
+        weights = _parts(self.regressions_, [(q, 2 + len(p)) for q, (_, p) in zip(above[d:], apart, strict=True)])
+        return Linear(nodes, network, [Regression(*own, w) for own, w in zip(apart, weights, strict=True)])
 
     def graph(self) -> tuple[list[str], list[tuple[int, int, float]]]:
         """Return the names of the columns, and edges (parent, child, mutual information of the two in training, nats)."""
         self._check_fitted()
         links = [zip(own, strong, strict=True) for own, strong in zip(self.parents_, self.strengths_, strict=True)]
-        return self._law.nodes.names, [(u, j, strength) for j, pairs in enumerate(links) for u, strength in pairs]
+        return self._names, [(u, j, strength) for j, pairs in enumerate(links) for u, strength in pairs]
 
     # -- other programs ----------------------------------------------------------------------------------------------
     @classmethod
@@ -184,6 +211,8 @@ class BayesNet(Scores, Imputes, Conditional, Model):
         cut = Bins.fit(torch.zeros(0, 0))
         model.knots_, model.cdf_, model.tails_, model.cuts_ = cut.knots, cut.cdf, cut.tails, cut.cuts
         model.parents_, model.tables_ = state_of(network, model.codec_)
+        if model.numbers == "gaussian":
+            model.regressions_ = torch.zeros(0, dtype=torch.float64)
         model.strengths_ = [[0.0] * len(own) for own in model.parents_]
         model._check_learned()
         return model
@@ -192,33 +221,37 @@ class BayesNet(Scores, Imputes, Conditional, Model):
         """Write the network to a file in the Bayesian Interchange Format; the bins of a number are states such as `20..35`.
 
         Errors:
-            Problem: If a name cannot be written.
+            Problem: If a name cannot be written, or numbers are not cut: the format holds tables only.
         """
         self._check_fitted()
         law = self._law
+        if isinstance(law, Linear) and law.regressions:
+            raise Problem('bayesnet: BIF holds tables only, and numbers are "gaussian" here. Fit with numbers "bins".')
         tables = [t.exp() for t in law.network.log_tables]
         _bif.write(path, network_of(law.nodes, law.network.parents, tables, self.codec_))
 
     def _check_learned(self) -> None:
         super()._check_learned()
+        linear, numbers = self.numbers == "gaussian", len(self.layout_.columns("real"))
         cut = Bins(self.knots_, self.cdf_, self.tails_, self.cuts_)
-        cut.check(len(self.layout_.columns("real")))
-        sizes, parents = Nodes(self.layout_, cut).sizes, self.parents_
-        if not isinstance(parents, list) or len(parents) != len(sizes):
-            raise ValueError("parents_ must hold a list for every node")
-        for own in parents:
-            if not isinstance(own, list) or not all(type(u) is int and 0 <= u < len(sizes) for u in own):
-                raise ValueError("parents_ must hold numbers of nodes")
-            if len(set(own)) < len(own):
-                raise ValueError("parents_ names a node twice")
-        if len(ordered(parents)) < len(sizes):
-            raise ValueError("parents_ holds a cycle")
-        _check_strengths(self.strengths_, parents)
-        self._expect(tables_=(sum(math.prod(sizes[u] for u in [*p, j]) for j, p in enumerate(parents)),))
+        cut.check(0 if linear else numbers)
+        nodes = Nodes(self.layout_, None if linear else cut)
+        d, sizes, parents = len(nodes), nodes.sizes, self.parents_
+        check_graph(parents, self.strengths_, d + numbers * linear)
+        if any(u >= d for own in parents[:d] for u in own):
+            raise ValueError("parents_ makes a category depend on a number")
+        above = [math.prod(sizes[u] for u in own if u < d) for own in parents]
+        self._expect(tables_=(sum(q * size for q, size in zip(above, sizes, strict=False)),))
         if not bool((self.tables_ >= 0).all()):
             raise ValueError("tables_ holds negative probabilities")
-        if not all(bool(((t.exp().sum(1) - 1).abs() < 1e-6).all()) for t in self._law.network.log_tables):
+        if linear:
+            widths = [2 + sum(u >= d for u in own) for own in parents[d:]]
+            self._expect(regressions_=(sum(q * w for q, w in zip(above[d:], widths, strict=True)),))
+        law = self._law
+        if not all(bool(((t.exp().sum(1) - 1).abs() < 1e-6).all()) for t in law.network.log_tables):
             raise ValueError("tables_ holds probabilities that do not sum to 1")
+        if isinstance(law, Linear) and not all(bool((r.weights[:, -1] > 0).all()) for r in law.regressions):
+            raise ValueError("regressions_ holds variances that are not positive")
 
     # -- answers -----------------------------------------------------------------------------------------------------
     def _log_prob(self, code: Code) -> Tensor:
@@ -234,9 +267,14 @@ class BayesNet(Scores, Imputes, Conditional, Model):
         return Code(self._law.fill(x, ~code.mask, how, rng), code.y, None, code.log_det)
 
 
-def _check_strengths(strengths: Any, parents: list[list[int]]) -> None:
-    """Raise ValueError unless there is a number for every edge."""
-    if not isinstance(strengths, list) or [len(own) for own in strengths] != [len(own) for own in parents]:
-        raise ValueError("strengths_ must hold a number for every edge")
-    if not all(type(v) is float and math.isfinite(v) for own in strengths for v in own):
-        raise ValueError("strengths_ must hold finite numbers")
+def _apart(parents: list[int], d: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the parents that are categories, and those that are numbers, counted from 0."""
+    return tuple(u for u in parents if u < d), tuple(u - d for u in parents if u >= d)
+
+
+def _joined(tables: list[Tensor]) -> Tensor:
+    return torch.cat([t.flatten() for t in tables]) if tables else torch.zeros(0, dtype=torch.float64)
+
+
+def _parts(flat: Tensor, shapes: list[tuple[int, int]]) -> list[Tensor]:
+    return [part.view(shape) for part, shape in zip(flat.split([q * r for q, r in shapes]), shapes, strict=True)]

@@ -1,0 +1,101 @@
+"""How a network grows out of records: its graph by search or by order of the user, its tables by counting."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..errors import Problem
+from ._elimination import MOST_CELLS, largest, min_fill
+from ._network import count, edges_of, given_parents, information
+from ._scores import Score
+from ._structure import Search, learn
+
+MOST_PARENTS = 3  # that a column gets where nobody says
+SEEN = 10_000  # records that the strength of an edge is taken from
+
+
+@dataclass(frozen=True)
+class Growth:
+    """The settings of a network that speak of its graph and its tables; see `BayesNet`."""
+
+    search: Search
+    edges: tuple[str, ...] | None
+    criterion: Score
+    equivalent: float
+    max_parents: int | None
+    required: tuple[str, ...]
+    forbidden: tuple[str, ...]
+    parameters: str
+
+    def parents(
+        self, levels: Tensor, sizes: Sequence[int], names: Sequence[str], barred: Collection[tuple[int, int]] = ()
+    ) -> list[list[int]]:
+        """Return the parents of every column, those that tell most about it first.
+
+        Arguments:
+            levels: `(n, columns)`, -1 where unknown.
+            sizes: Levels of every column.
+            names: Names of the columns, by which edges are given.
+            barred: Edges that the kind of the columns rules out.
+        """
+        found = self._told(names, barred)
+        if found is None:
+            found = self._searched(levels, sizes, names, barred)
+        for j, own in enumerate(found):
+            if len(own) > 1:
+                told = {u: round(information(levels, u, j, sizes), 9) for u in own}
+                own.sort(key=lambda u, told=told: (-told[u], u))  # type: ignore[misc]
+        return found
+
+    def _told(self, names: Sequence[str], barred: Collection[tuple[int, int]]) -> list[list[int]] | None:
+        """Return the parents that `edges` give, if it is set; raise `Problem` for edges that cannot be."""
+        told = {name: edges_of(getattr(self, name) or (), names, name) for name in ("edges", "required")}
+        for name, edges in told.items():
+            given_parents(edges, names, name)
+            if wrong := [(a, b) for a, b in edges if (a, b) in barred]:
+                a, b = (names[j] for j in wrong[0])
+                raise Problem(
+                    f'bayesnet: {name} has "{a}->{b}", but with numbers "gaussian" no category depends on a number, '
+                    'nor a number on its own gate. Turn the edge, or use numbers "bins".'
+                )
+        return None if self.edges is None else given_parents(told["edges"], names, "edges")
+
+    def _searched(
+        self, levels: Tensor, sizes: Sequence[int], names: Sequence[str], barred: Collection[tuple[int, int]]
+    ) -> list[list[int]]:
+        required = tuple(edges_of(self.required, names, "required"))
+        forbidden = (*edges_of(self.forbidden, names, "forbidden"), *barred)
+        most = MOST_PARENTS if self.max_parents is None else self.max_parents
+        while True:
+            found = learn(
+                levels.to(torch.int32).numpy(), sizes, search=self.search, score=self.criterion,
+                equivalent=self.equivalent, max_parents=most, required=required, forbidden=forbidden,
+            )  # fmt: skip
+            scopes = [(*p, j) for j, p in enumerate(found)]
+            done = self.max_parents is not None or most == 1 or self.search == "chow-liu"
+            if done or largest(scopes, sizes, min_fill(scopes, sizes))[0] <= MOST_CELLS:
+                return [list(p) for p in found]
+            most -= 1  # exact inference would be out of reach
+
+    def table(self, levels: Tensor, j: int, parents: Sequence[int], sizes: Sequence[int]) -> Tensor:
+        """Return the probabilities of a column under each configuration of its parents."""
+        counts = count(levels, j, parents, sizes)
+        even = torch.full((1, sizes[j]), 1 / sizes[j], dtype=torch.float64)
+        if self.parameters == "likelihood":
+            total = counts.sum(1, keepdim=True)
+            return torch.where(total > 0, counts / total.clamp_min(1), even)
+        if self.parameters == "bdeu":
+            counts = counts + self.equivalent / counts.numel()
+        else:
+            fewer = self.table(levels, j, parents[:-1], sizes) if parents else even
+            counts = counts + self.equivalent * fewer.repeat_interleave(len(counts) // len(fewer), 0)
+        return counts / counts.sum(1, keepdim=True)
+
+
+def strengths_of(levels: Tensor, sizes: Sequence[int], parents: Sequence[Sequence[int]]) -> list[list[float]]:
+    """Return for every edge the mutual information of its two columns, nats."""
+    return [[information(levels[:SEEN], u, j, sizes) for u in own] for j, own in enumerate(parents)]

@@ -1,0 +1,387 @@
+r"""Networks with linear-Gaussian numbers: exact inference over discrete nodes and numbers together.
+
+A number given its parents is \(N(a_c + b_c^\top x_{\mathrm{pa}}, v_c)\), with one regression for each configuration \(c\) of its
+discrete parents; no category depends on a number. Given all discrete nodes the numbers are jointly normal. Where some are unknown, the
+densities of the known numbers are factors over the discrete parents, which elimination takes like any table; numbers that are
+unknown are integrated out of them first (a strong elimination order).
+
+References:
+    Propagation of Probabilities, Means and Variances in Mixed Graphical Association Models (Lauritzen, 1992), https://doi.org/10.1080/01621459.1992.10476265
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..codecs.base import Given
+from ..errors import Problem
+from ._binned import check_possible, present, split
+from ._elimination import Factor, check_size
+from ._network import AT_ONCE, Network, Query, check_table, mixed, ordered
+from ._nodes import Nodes
+from ._normals import LOG_2PI, log_mass, patterns, truncated
+
+FLOOR = 1e-6  # smallest residual variance, as a share of the column's
+DRAWS = 32  # of unknown categories, over which the mean of a number is averaged
+
+Ranges = Mapping[int, tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Regression:
+    """A number given its parents.
+
+    Arguments:
+        nodes: Discrete parents.
+        numbers: Parents that are numbers.
+        weights: `(configurations of the discrete parents, 2 + number parents)`: intercept, slopes, variance.
+    """
+
+    nodes: tuple[int, ...]
+    numbers: tuple[int, ...]
+    weights: Tensor
+
+    @classmethod
+    def fit(
+        cls,
+        j: int,
+        nodes: Sequence[int],
+        numbers: Sequence[int],
+        levels: Tensor,
+        values: Tensor,
+        sizes: Sequence[int],
+        strength: float,
+    ) -> Regression:
+        """Fit column `j` of `values` where it and its parents are known, every configuration drawn to the regression of all.
+
+        Arguments:
+            j: The number.
+            nodes: Its discrete parents.
+            numbers: Its parents that are numbers.
+            levels: `(n, discrete nodes)`.
+            values: `(n, numbers)`.
+            sizes: Levels of the discrete nodes.
+            strength: Pseudo-records of that prior, per coefficient.
+        """  # fmt: skip
+        q, p = math.prod(sizes[u] for u in nodes), len(numbers) + 1
+        check_table(q * p * p, len(nodes))
+        known = (levels[:, list(nodes)] >= 0).all(1) & ~torch.isnan(values[:, [j, *numbers]]).any(1)
+        y, config = values[known, j], mixed(levels[known], nodes, sizes)
+        z = torch.cat([torch.ones(len(y), 1, dtype=torch.float64), values[known][:, list(numbers)]], 1)
+
+        def by_config(terms: Tensor) -> Tensor:
+            return torch.zeros(q, *terms.shape[1:], dtype=torch.float64).index_add_(0, config, terms)
+
+        n, zz = by_config(torch.ones(len(y), dtype=torch.float64)), by_config(z[:, :, None] * z[:, None])
+        zy, yy = by_config(z * y[:, None]), by_config(y.square())
+        total = max(len(y), 1)
+        spread = float(y.var(correction=0)) if len(y) else 1.0
+        mean_zz, mean_zy = zz.sum(0) / total, zy.sum(0) / total
+        mean_zz = mean_zz + torch.diag(1e-9 * mean_zz.diagonal() + 1e-12)
+        pooled = torch.linalg.solve(mean_zz, mean_zy)
+        noise = max(float(yy.sum()) / total - float(pooled @ mean_zy), FLOOR * spread + 1e-12)
+        prior = strength * (p + 1)
+        slopes = torch.linalg.solve(zz + prior * mean_zz, zy + prior * (mean_zz @ pooled))
+        off = slopes - pooled
+        rest = yy - 2 * (slopes * zy).sum(1) + torch.einsum("qi,qij,qj->q", slopes, zz, slopes)
+        rest = rest.clamp_min(0) + prior * (noise + torch.einsum("qi,ij,qj->q", off, mean_zz, off))
+        variance = (rest / (n + prior)).clamp_min(FLOOR * spread + 1e-12)
+        return cls(tuple(nodes), tuple(numbers), torch.cat([slopes, variance[:, None]], 1))
+
+
+class Linear:
+    """A density over codes: a network over the categories, and a regression for each number.
+
+    Arguments:
+        nodes: The categories (and gates) as nodes.
+        network: Their network.
+        regressions: One for each number, in the order of `layout.columns("real")`.
+    """
+
+    def __init__(self, nodes: Nodes, network: Network, regressions: Sequence[Regression]) -> None:
+        self.nodes, self.network, self.regressions = nodes, network, list(regressions)
+        self.columns = nodes.layout.columns("real")
+        self.order = ordered([r.numbers for r in regressions])
+
+    # -- scores ------------------------------------------------------------------------------------------------------
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Return `(n,)` log densities of codes."""
+        levels, values = self.nodes.encode(x), x[:, self.columns].double()
+        out = torch.empty(len(x), dtype=torch.float64)
+        for shown, rows in patterns(torch.cat([levels >= 0, ~torch.isnan(values)], 1)):
+            nodes, numbers = self._apart(shown)
+            question = Question(self, nodes, numbers, nodes)
+            for part in rows.split(question.rows):
+                out[part] = question.total(levels[part], values[part])
+        return out
+
+    def _apart(self, shown: Tensor) -> tuple[frozenset[int], frozenset[int]]:
+        d = len(self.nodes)
+        return frozenset(j for j in shown.tolist() if j < d), frozenset(j - d for j in shown.tolist() if j >= d)
+
+    # -- draws -------------------------------------------------------------------------------------------------------
+    def sample(self, n: int, rng: torch.Generator, given: Given | None) -> Tensor:
+        """Draw `n` codes: what conditions are about and what precedes it, then the rest in order."""
+        levels = torch.full((n, len(self.nodes)), -1)
+        values = torch.full((n, len(self.columns)), torch.nan, dtype=torch.float64)
+        ranges: Ranges = {}
+        if given is not None:
+            asked = given.x[:, self.columns].double()
+            ranges = {i: given.ranges[j] for i, j in enumerate(self.columns) if j in given.ranges}
+            known = frozenset(torch.nonzero(~torch.isnan(asked[0]))[:, 0].tolist())
+            evidence = self.nodes.evidence(given)
+            row, fixed, weights = split(evidence, len(self.nodes))
+            question = Question(self, fixed, known, evidence, weights, ranges)
+            buckets = question.query.buckets(row, [*weights, *question.factors(row, asked)])
+            check_possible(evidence, float(buckets.log_total), given)
+            for j, drawn in buckets.draw(n, rng).items():
+                levels[:, j] = drawn
+            levels[:, sorted(fixed)] = row[:, sorted(fixed)]
+            values[:] = asked
+        levels = self.network.forward(levels, rng)
+        out = self.nodes.decode(levels)
+        out[:, self.columns] = self.numbers(levels, values, rng, ranges)
+        if given is not None:
+            out = torch.where(torch.isnan(given.x), out, given.x.double())
+        return self.nodes.layout.shut_gates(out)
+
+    def numbers(
+        self, levels: Tensor, values: Tensor, rng: torch.Generator | None, ranges: Ranges | None = None
+    ) -> Tensor:
+        """Return numbers `(n, m)`, the unknown ones drawn, or their means without `rng`, given the known ones and all levels."""
+        values = values.clone()
+        for shown, rows in patterns(~torch.isnan(values)):
+            known = frozenset(shown.tolist())
+            for part in rows.split(max(1, AT_ONCE // max(1, len(self.columns)) ** 2)):
+                values[part] = self._given(levels[part], values[part], known, rng, ranges or {})
+        return values
+
+    def _given(
+        self, levels: Tensor, values: Tensor, known: frozenset[int], rng: torch.Generator | None, ranges: Ranges
+    ) -> Tensor:
+        out = values.clone()
+        for members in self.components(known, every=True):
+            unknown = [j for j in members if j not in known]
+            if not unknown:
+                continue
+            normal = self.normal(members, levels, values).given(known, values)
+            assert rng is not None or not ranges
+            for j in unknown:
+                if j in ranges:
+                    mean, sd = normal.single(j)
+                    low, high = ((end - mean) / sd for end in ranges[j])
+                    out[:, j] = mean + sd * truncated(low, high, rng)  # type: ignore[arg-type]  # asserted above
+                    normal = normal.given(frozenset([j]), out)
+            rest = [j for j in unknown if j not in ranges]
+            out[:, rest] = normal.mean if rng is None else normal.draw(rng)
+        return out
+
+    # -- unknown values ----------------------------------------------------------------------------------------------
+    def fill(self, x: Tensor, unknown: Tensor, how: str, rng: torch.Generator) -> Tensor:
+        """Return codes `(n, d)` whose unknown values are drawn, or are means or most probable levels given the others."""
+        levels, values = self.nodes.encode(x), x[:, self.columns].double()
+        wanted = self.nodes.wanted(unknown) if len(self.nodes) else unknown[:, :0]
+        open_ = unknown[:, self.columns]
+        filled = values.clone()
+        for shown, rows in patterns(torch.cat([levels >= 0, ~torch.isnan(values), wanted, open_], 1)):
+            d, m = len(self.nodes), len(self.columns)
+            nodes, numbers = self._apart(shown[shown < d + m])
+            sought = (shown[(shown >= d + m) & (shown < d + m + d)] - d - m).tolist()
+            weights = [present(self.nodes.sizes[j], self.nodes.nodes[j].absent, j) for j in sought]
+            question = Question(self, nodes, numbers, range(d), weights)
+            for part in rows.split(question.rows):
+                factors = [*weights, *question.factors(levels[part], values[part])]
+                levels[part], filled[part] = self._filled(question.query, factors, levels[part], values[part], how, rng)
+        out = self.nodes.decode(levels.clamp_min(0))
+        out[:, self.columns] = filled
+        return torch.where(unknown, self.nodes.layout.shut_gates(out), x)
+
+    def _filled(
+        self, query: Query, factors: list[Factor], levels: Tensor, values: Tensor, how: str, rng: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        if not query.order:  # all levels are known
+            return levels, self.numbers(levels, values, rng if how == "draw" else None)
+        buckets = query.buckets(levels, factors)
+
+        def drawn() -> Tensor:
+            own = levels.clone()
+            for j, level in buckets.draw(len(levels), rng).items():
+                own[:, j] = level
+            return own
+
+        if how == "draw":
+            own = drawn()
+            return own, self.numbers(own, values, rng)
+        likely = levels.clone()
+        for j, share in buckets.marginals().items():
+            likely[:, j] = share.expand(len(levels), -1).argmax(1)
+        if how == "mode":
+            return likely, self.numbers(likely, values, None)
+        return likely, sum(self.numbers(drawn(), values, None) for _ in range(DRAWS)) / DRAWS  # type: ignore[return-value]
+
+    # -- joint normal distributions ----------------------------------------------------------------------------------
+    def components(
+        self, known: frozenset[int], ranged: Ranges | None = None, *, every: bool = False
+    ) -> list[list[int]]:
+        """Return groups of numbers whose regressions share an unknown number, each in order, parents first.
+
+        Unknown numbers that nothing known descends from are left out, unless `every` is asked for.
+        """
+        left, found = [*(self.order if every else known), *(ranged or ())], set()
+        while left:
+            j = left.pop()
+            if j not in found:
+                found.add(j)
+                left.extend(self.regressions[j].numbers)
+        groups: list[tuple[set[int], set[int]]] = []  # unknown numbers, and those whose regressions speak of them
+        for j in (j for j in self.order if j in found):
+            unknown, members = {u for u in (j, *self.regressions[j].numbers) if u not in known}, {j}
+            for group in [g for g in groups if g[0] & unknown]:
+                groups.remove(group)
+                unknown, members = unknown | group[0], members | group[1]
+            groups.append((unknown, members))
+        return [[j for j in self.order if j in members] for _, members in groups]
+
+    def normal(self, members: Sequence[int], levels: Tensor, values: Tensor) -> Normal:
+        """Return the joint distribution of some numbers, given all levels and their parents outside, `(n, ...)`."""
+        n, k = len(levels), len(members)
+        place = {j: i for i, j in enumerate(members)}
+        base, noise = (torch.empty(n, k, dtype=torch.float64) for _ in range(2))
+        slopes = torch.zeros(n, k, k, dtype=torch.float64)
+        for i, j in enumerate(members):
+            own = self.regressions[j]
+            weights = own.weights[mixed(levels, own.nodes, self.network.sizes)]
+            base[:, i], noise[:, i] = weights[:, 0], weights[:, -1]
+            for c, u in enumerate(own.numbers, 1):
+                if u in place:
+                    slopes[:, i, place[u]] = weights[:, c]
+                else:
+                    base[:, i] += weights[:, c] * values[:, u]
+        if k == 1:
+            return Normal(list(members), base, noise[:, :, None])
+        eye = torch.eye(k, dtype=torch.float64)
+        reach = torch.linalg.solve_triangular(eye - slopes, eye.expand(n, -1, -1), upper=False, unitriangular=True)
+        cov = (reach * noise[:, None]) @ reach.transpose(1, 2)
+        return Normal(list(members), (reach @ base[:, :, None])[:, :, 0], cov)
+
+
+@dataclass
+class Normal:
+    """Normal distributions of some numbers, one for each record: names, means `(n, k)`, covariances `(n, k, k)`."""
+
+    members: list[int]
+    mean: Tensor
+    cov: Tensor
+
+    def _places(self, known: frozenset[int]) -> tuple[list[int], list[int]]:
+        o = [i for i, j in enumerate(self.members) if j in known]
+        return o, [i for i in range(len(self.members)) if i not in o]
+
+    def log_prob(self, known: frozenset[int], values: Tensor) -> Tensor:
+        """Return the log density `(n,)` of the known ones."""
+        o, _ = self._places(known)
+        if not o:
+            return torch.zeros(len(self.mean), dtype=torch.float64)
+        off = values[:, [self.members[i] for i in o]] - self.mean[:, o]
+        lower = torch.linalg.cholesky(self.cov[:, o][:, :, o])
+        z = torch.linalg.solve_triangular(lower, off[:, :, None], upper=False)[:, :, 0]
+        return -0.5 * (z.square().sum(1) + len(o) * LOG_2PI) - lower.diagonal(dim1=1, dim2=2).log().sum(1)
+
+    def given(self, known: frozenset[int], values: Tensor) -> Normal:
+        """Return the distribution of the others given the known ones."""
+        o, u = self._places(known)
+        if not o:
+            return self
+        off = values[:, [self.members[i] for i in o]] - self.mean[:, o]
+        cross = self.cov[:, u][:, :, o]
+        gain = torch.cholesky_solve(cross.transpose(1, 2), torch.linalg.cholesky(self.cov[:, o][:, :, o])).transpose(
+            1, 2
+        )
+        mean = self.mean[:, u] + (gain @ off[:, :, None])[:, :, 0]
+        return Normal([self.members[i] for i in u], mean, self.cov[:, u][:, :, u] - gain @ cross.transpose(1, 2))
+
+    def single(self, j: int) -> tuple[Tensor, Tensor]:
+        """Return mean and standard deviation `(n,)` of one number."""
+        i = self.members.index(j)
+        return self.mean[:, i], self.cov[:, i, i].clamp_min(1e-300).sqrt()
+
+    def draw(self, rng: torch.Generator) -> Tensor:
+        """Draw all of them, `(n, k)`."""
+        values, vectors = torch.linalg.eigh(self.cov)  # may be singular up to rounding
+        noise = torch.randn(self.mean.shape, dtype=torch.float64, generator=rng)
+        return self.mean + (vectors @ (values.clamp_min(0).sqrt() * noise)[:, :, None])[:, :, 0]
+
+
+class Question:
+    """What is asked of all records that know the same nodes and numbers.
+
+    Arguments:
+        law: The model.
+        nodes: Discrete nodes that are known.
+        numbers: Numbers that are known.
+        about: Further discrete nodes that the answer depends on.
+        weights: Further factors.
+        ranges: Numbers that lie within a range.
+    """
+
+    def __init__(
+        self,
+        law: Linear,
+        nodes: frozenset[int],
+        numbers: frozenset[int],
+        about: object,
+        weights: Sequence[Factor] = (),
+        ranges: Ranges | None = None,
+    ) -> None:
+        self.law, self.nodes, self.numbers, self.ranges = law, nodes, numbers, ranges or {}
+        self.parts = law.components(numbers, self.ranges)
+        for members in self.parts:
+            if sum(j in self.ranges for j in members) > 1:
+                raise Problem(
+                    "bayesnet: ranges of numbers that depend on each other cannot be asked for at once. "
+                    'Give one range and otherwise values, or fit with numbers "bins".'
+                )
+        regressions = law.regressions
+        self.scopes = [
+            tuple(sorted({u for j in members for u in regressions[j].nodes if u not in nodes}))
+            for members in self.parts
+        ]
+        above = {u for members in self.parts for j in members for u in regressions[j].nodes}
+        self.query = Query(law.network, nodes, [*above, *about], [*self.scopes, *(f.nodes for f in weights)])  # type: ignore[misc]
+        cells = [math.prod(law.network.sizes[u] for u in scope) * len(m) ** 2 for scope, m in self._pairs()]
+        check_size(max(cells, default=1), "bayesnet")
+        self.rows = max(1, min(self.query.rows, AT_ONCE // max(1, *cells, 1)))
+
+    def _pairs(self) -> list[tuple[tuple[int, ...], list[int]]]:
+        return list(zip(self.scopes, self.parts, strict=True))
+
+    def total(self, levels: Tensor, values: Tensor) -> Tensor:
+        """Return the log density `(n,)` of what is known."""
+        return self.query.buckets(levels, self.factors(levels, values)).log_total.expand(len(levels))
+
+    def factors(self, levels: Tensor, values: Tensor) -> list[Factor]:
+        """Return the densities of the known numbers as factors over the unknown discrete nodes that they depend on."""
+        sizes, n, found = self.law.network.sizes, len(levels), []
+        for scope, members in self._pairs():
+            shape = [sizes[u] for u in scope]
+            every = (
+                torch.cartesian_prod(*(torch.arange(size) for size in shape)).view(-1, len(scope)) if scope else None
+            )
+            count = 1 if every is None else len(every)
+            own, known = levels.repeat_interleave(count, 0), values.repeat_interleave(count, 0)
+            if every is not None:
+                own[:, list(scope)] = every.repeat(n, 1)
+            normal = self.law.normal(members, own, known)
+            log_density = normal.log_prob(self.numbers, known)
+            for j in members:
+                if j in self.ranges:
+                    mean, sd = normal.given(self.numbers, known).single(j)
+                    low, high = ((end - mean) / sd for end in self.ranges[j])
+                    log_density = log_density + log_mass(low, high)
+            found.append(Factor(scope, log_density.view(n, *shape)))
+        return found
