@@ -167,25 +167,40 @@ class Trees:
             raise ValueError("the columns of a tree go round in a circle")
         return depth
 
+    def proper(self) -> bool:
+        """Return whether every table sums to 1, up to rounding, for every level of the parent."""
+        total = torch.zeros(len(self), len(self.levels.counts), self.tables.shape[2], dtype=torch.float64)
+        total.index_add_(1, self.levels.owner, self.tables.double())
+        parent = self.parents
+        size = torch.tensor(self.levels.counts, dtype=torch.long)[parent.clamp_min(0)]
+        size = torch.where(parent < 0, self.tables.shape[2], size)
+        used = torch.arange(self.tables.shape[2]) < size[:, :, None]
+        return bool((((total - 1).abs() < 1e-6) | ~used).all())
+
     # -- scores ------------------------------------------------------------------------------------------------------
-    def log_prob(self, values: Tensor) -> Tensor:
-        """Return log probabilities `(n, K)` float64 of `(n, columns)` levels; NaN is summed over."""
+    def log_prob(self, values: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
+        """Return log probabilities `(n, K)` of `(n, columns)` levels; NaN is summed over.
+
+        Arguments:
+            values: The levels.
+            dtype: What products are computed in, where all columns are binary and known.
+        """
         unknown = torch.isnan(values)
         inner = torch.zeros(values.shape[1], dtype=torch.bool)
         inner[self.parents[self.parents >= 0]] = True
         hidden = (unknown & inner).any(1)  # an unknown value without children only leaves its own factor out
         out = torch.empty(len(values), len(self), dtype=torch.float64)
         if not hidden.all():
-            out[~hidden] = self._plain(values[~hidden])
+            out[~hidden] = self._plain(values[~hidden], dtype)
         for rows in torch.nonzero(hidden)[:, 0].split(self.rows) if hidden.any() else []:
             known = self.levels.one_hot(values[rows], torch.float64).bool()
             out[rows] = self.up((known | unknown[rows][:, self.levels.owner]).double())[1].T
         return out
 
-    def _plain(self, values: Tensor) -> Tensor:
+    def _plain(self, values: Tensor, dtype: torch.dtype) -> Tensor:
         """Return log probabilities `(n, K)` of levels that are known wherever a column has children."""
         if set(self.levels.counts) == {BINARY} and not torch.isnan(values).any():
-            return self.products.log_prob(values)
+            return self.products.log_prob(values, dtype)
         level = torch.nan_to_num(values.T.double(), nan=-1.0).long()  # (columns, n)
         place = torch.where(level < 0, self.levels.width, level + self.levels.start[:, None])
         size = self.tables.shape[2]
@@ -209,10 +224,13 @@ class Trees:
         size = self.tables.shape[2]
         return max(1, CELLS // max(1, len(self) * len(self.levels.counts) * size))
 
+    def _step(self, j: Tensor) -> Tensor:
+        """Return the tables of columns `j` `(K,)`, `(K, most levels, most levels)`: own level, then the parent's."""
+        return self._padded[torch.arange(len(self))[:, None], self._places[j]]
+
     @cached_property
-    def _steps(self) -> Tensor:
-        """Conditional probabilities by column, `(K, columns, most levels, most levels)`: own level, then the parent's."""
-        return torch.nn.functional.pad(self.tables, (0, 0, 0, 1))[:, self._places]
+    def _padded(self) -> Tensor:
+        return torch.nn.functional.pad(self.tables, (0, 0, 0, 1))
 
     @cached_property
     def _places(self) -> Tensor:
@@ -239,7 +257,7 @@ class Trees:
             total = here.amax(2, keepdim=True)
             here = here / total.clamp_min(1e-300)
             below[k, j] = here
-            message = _toward(self._steps[k, j], here, best)
+            message = _toward(self._step(j), here, best)
             parent = self.parents[k, j]
             root = (parent < 0)[:, None]
             log += total[:, :, 0].log() + torch.where(root, message[:, :, 0].log(), 0.0)
@@ -263,15 +281,15 @@ class Trees:
             parent = self.parents[which, j].clamp_min(0)
             above = level.gather(1, parent[:, None])[:, 0]  # 0 for roots, whose table is the same in all places
             above = torch.where(self.parents[which, j] < 0, 0, above)
-            weights = self._steps[which, j, :, above] * below[which, j, row]
-            level.scatter_(1, j[:, None], choose(weights)[:, None])
+            table = self._padded[which[:, None], self._places[j], above[:, None]]
+            level.scatter_(1, j[:, None], choose(table * below[which, j, row])[:, None])
         return level.double()
 
     def marginals(self, below: Tensor) -> Tensor:
         """Return the probability of every level given the evidence of `up`, `(K, columns, n, most levels)`."""
         k, out = torch.arange(len(self)), torch.empty_like(below)
         for j in self.order.T:
-            here, step = below[k, j], self._steps[k, j]
+            here, step = below[k, j], self._step(j)
             parent = self.parents[k, j]
             above = out[k, parent.clamp_min(0)] / _toward(step, here, False).clamp_min(1e-300)
             root = torch.zeros_like(above)
