@@ -62,17 +62,20 @@ class KernelSum(Scores, Imputes, Conditional, Model):
         if n > 1:
             self._choose(bandwidth == "likelihood")
 
-    def _choose(self, by_likelihood: bool) -> None:
-        """Set the bandwidths to what makes left-out records most likely, one after the other."""
+    def _choose(self, by_likelihood: bool) -> float:
+        """Set the bandwidths to what makes left-out records most likely, one after the other; return their mean score."""
         kernels = self._kernels
         some = torch.arange(min(LEFT_OUT, len(self.numbers_)))
         # A record and its exact copies say nothing about its neighbourhood: they would pull the bandwidth to zero.
         same = kernels.copies(some)
         z, one_hot = self.numbers_[some], kernels.one_hot[some]
 
+        weights = self._log_weights
+        rest = torch.where(same, 0.0, weights.exp()).sum(1).clamp_min(1e-12).log() if len(weights) > 1 else 0.0
+
         def left_out(h: float, mixing: float) -> float:
             log_kernel = kernels.log_kernel(z, one_hot, h, self._shares(mixing)).masked_fill(same, -torch.inf)
-            return float(torch.logsumexp(log_kernel, 1).clamp_min(-1e9).mean())
+            return float((self._summed(log_kernel) - rest).clamp_min(-1e9).mean())
 
         for _ in range(2):
             if by_likelihood and self.numbers_.shape[1]:
@@ -80,6 +83,7 @@ class KernelSum(Scores, Imputes, Conditional, Model):
                 self.bandwidth_ = math.exp(log_h)
             if self.levels_.shape[1]:
                 self.mixing_ = math.exp(golden(lambda t: left_out(self.bandwidth_, math.exp(t)), math.log(1e-5), -1e-3))
+        return left_out(self.bandwidth_, self.mixing_)
 
     # -- pieces ------------------------------------------------------------------------------------------------------
     @property

@@ -1,0 +1,379 @@
+"""Support-vector density: a sum of kernels around few records, whose weights solve a quadratic programme."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Literal, Self
+
+import torch
+from torch import Tensor
+
+from ..codecs.base import Given
+from ..errors import Problem
+from ..layout import Code
+from ..model import How
+from ._kernels import CELLS, KernelSum
+from ._levels import Levels
+from ._platt import Machines, train
+from ._reduced import Bumps, distribution, one_class, reduced_set
+
+LEAK = 1e-6  # share of a kernel of one class that counts for all classes alike, so that no label is impossible
+SMOOTHINGS = (0.0, 2.0, 4.0, 8.0)  # among which `likelihood` chooses
+TRIED = 1500  # records on which it does so
+SEEN = 20_000  # records that the weights are fitted to
+REGRESSED = 2000  # most records that enter the regression of `cdf`
+LIKELY = 16  # centres over which a classifier averages what it does not know
+TRIES = 50  # rounds in which imputed values are drawn anew until they fit the label
+
+
+class SVDensity(KernelSum):
+    r"""Support-vector density: kernels around few records, weighted by a quadratic programme, \(p(x) = \sum_i \alpha_i K(x, x_i)\).
+
+    The kernel is that of `kde`: Gaussian in numbers, Aitchison and Aitken's in levels. The weights are not negative, sum to one,
+    and are zero for most records; what is left is stored and scored. They minimise over the simplex
+
+    | objective | minimised | what it is |
+    |---|---|---|
+    | `reduced-set` | \(\frac12 \alpha^\top C \alpha - \alpha^\top p\) | integrated squared error to the truth |
+    | `one-class` | \(\frac12 \alpha^\top K \alpha\) with \(\alpha_i \le 1/(\nu m)\) | one-class support-vector machine |
+    | `cdf` | \(\frac12 \alpha^\top C \alpha + \frac1{2E} \sum_e \max(0, \lvert r_e \rvert - \kappa)^2\) | regression |
+
+    with overlaps \(C_{ij} = \int K(x, x_i) K(x, x_j)\,dx\), means over the records \(p_i = \frac1n \sum_k K(x_k, x_i)\), and by how
+    much the distribution function of the sum misses the empirical one, \(r_e\), in standard errors. One-class weights gather at the
+    border of the data, and \(\nu = 1\) is exactly the Parzen window.
+
+    In many columns the plain squared error sees the highest peaks only. So `reduced-set` blurs both sides by a kernel of
+    `smoothing` bandwidths first; 0 is Girolami and He's own. Widths and `smoothing` are chosen by the likelihood of records
+    whose own kernel is left out.
+
+    Marginals and conditionals are exact: conditions reweight the kernels. A label has weights of its own per class, or a
+    classifier: then \(p(x, y) = p(x)\,p(y \mid x)\), draws given a label are exact, by rejection, and where features are unknown
+    \(p(y \mid x)\) is its mean over the most likely centres.
+
+    Arguments:
+        objective: What the weights minimise.
+        bandwidth: Factor h in units of a column's standard deviation; `likelihood` chooses it, `silverman` takes
+            \((4 / (d + 2) / m)^{1/(d + 4)}\).
+        centers: Most records that enter the quadratic programme (`cdf`: 2,000 at most); of more, so many are drawn at random.
+        smoothing: Blur of `reduced-set`, in bandwidths; `likelihood` chooses one of 0, 2, 4 and 8.
+        nu: \(\nu\) of `one-class`: at least this share of the records has weight.
+        tube: \(\kappa\) of `cdf`: how many standard errors off cost nothing.
+        labels: `joint` gives every class its own weights, \(p(y)\,p(x \mid y)\); `linear` and `rbf` multiply p(x) by a
+            support-vector classifier with that kernel and Platt's probabilities. A numeric target is a column like others.
+        penalty: Price C of a margin violation of the classifier.
+
+    Errors:
+        Problem: If a setting is out of range, or a condition has no density anywhere.
+
+    References:
+        Probability Density Estimation from Optimally Condensed Data Samples (Girolami & He, 2003), https://doi.org/10.1109/TPAMI.2003.1233899
+        Estimating the Support of a High-Dimensional Distribution (Schoelkopf et al., 2001),
+        https://doi.org/10.1162/089976601750264965
+        Support Vector Method for Multivariate Density Estimation (Vapnik & Mukherjee, 1999),
+        https://papers.nips.cc/paper/1713-support-vector-method-for-multivariate-density-estimation
+
+    Example:
+        >>> import numpy as np
+        >>> x = np.random.default_rng(0).normal(size=(500, 2))
+        >>> model = SVDensity(random_state=0).fit(x)
+        >>> model.support_vectors_ < 250, round(float(model.alpha_.sum()), 6)
+        (True, 1.0)
+        >>> model.sample(3, given={"x0": 1.0}, random_state=0)[:, 0].round(3).tolist()
+        [1.0, 1.0, 1.0]
+    """
+
+    objective: Literal["reduced-set", "cdf", "one-class"] = "reduced-set"
+    bandwidth: float | Literal["likelihood", "silverman"] = "likelihood"
+    centers: int = 5000
+    smoothing: float | Literal["likelihood"] = "likelihood"
+    nu: float = 0.5
+    tube: float = 1.0
+    labels: Literal["joint", "linear", "rbf"] = "joint"
+    penalty: float = 1.0
+
+    @classmethod
+    def examples(cls) -> list[Self]:
+        """Small, quick configurations that the contract tests run."""
+        return [
+            cls(smoothing=2.0, centers=800, random_state=0),
+            cls(objective="one-class", nu=0.9, labels="rbf", centers=600, random_state=0),
+            cls(objective="cdf", labels="linear", centers=400, random_state=0),
+        ]
+
+    # -- learning ----------------------------------------------------------------------------------------------------
+    def _check_params(self) -> None:
+        super()._check_params()
+        for name in ("bandwidth", "penalty", "centers"):
+            value = getattr(self, name)
+            if not isinstance(value, str) and not 0 < value < math.inf:
+                raise Problem(f"svdensity: {name} must be positive, not {value}.")
+        for name in ("smoothing", "tube"):
+            value = getattr(self, name)
+            if not isinstance(value, str) and not 0 <= value < math.inf:
+                raise Problem(f"svdensity: {name} must be 0 or more, not {value}.")
+        if not 0 < self.nu <= 1:
+            raise Problem(f"svdensity: nu must lie above 0 and at most at 1, not {self.nu}.")
+
+    def _fit(self, code: Code, valid: Code | None) -> None:
+        began = time.perf_counter()
+        rng, levels = self._rng("centers"), Levels(self.layout_)
+        rows = self._order(code, rng)
+        most = min(self.centers, REGRESSED) if self.objective == "cdf" else self.centers
+        m = len(chosen := rows[:most])
+        self._place(code.x[chosen], rng)
+        self.alpha_: Tensor = torch.full((m,), 1 / m, dtype=torch.float64)
+        self._widths(self.bandwidth)
+        seen = code.x[rows[:SEEN]]
+        numbers, discrete = self._standardised(seen), seen[:, levels.columns]
+        self.smoothing_: float = 0.0
+        if self.objective == "reduced-set":
+            self.smoothing_ = self._blur(numbers, discrete) if isinstance(self.smoothing, str) else self.smoothing
+        self._solve(numbers, discrete, m)
+        if self.bandwidth == "likelihood" and not bool(torch.isclose(self.alpha_, self.alpha_[0]).all()):
+            self._choose(True)  # fewer kernels must be wider
+        self._train(code, rows)
+        self._prune()
+        entered = f"{m:,} of {len(code):,} records" if m < len(code) else f"{m:,} records"
+        note = f"{self.support_vectors_:,} support vectors of {entered}, bandwidth {self.bandwidth_:.3g}"
+        self._tell(1, 1, time.perf_counter() - began, done=True, note=note)
+
+    def _order(self, code: Code, rng: torch.Generator) -> Tensor:
+        """Return the records in random order, so that any beginning holds every class in proportion, and at least once."""
+        rows = torch.randperm(len(code), generator=rng)
+        if self._label is None:
+            return rows
+        y = torch.nan_to_num(code.x[rows, self._label[0]].double(), nan=-1.0).long() + 1
+        counts = torch.bincount(y)
+        by_class = torch.argsort(y, stable=True)
+        rank = torch.empty(len(y), dtype=torch.float64)
+        rank[by_class] = (torch.arange(len(y)) - (counts.cumsum(0) - counts)[y[by_class]]).double()
+        return rows[torch.argsort(rank / counts[y], stable=True)]
+
+    def _groups(self, m: int) -> list[Tensor]:
+        """Return the first m centres by class, or all together where the classes share their weights."""
+        if self._label is None or self.labels != "joint":
+            return [torch.arange(m)]
+        y = self.levels_[:m, self._label[1]]
+        return [torch.nonzero(y == c)[:, 0] for c in y.unique()]
+
+    def _solve(self, numbers: Tensor, discrete: Tensor, m: int) -> None:
+        """Set the weights of the first m centres; the others get none."""
+        bumps = Bumps(self.layout_, self.numbers_, self.levels_, self.bandwidth_, self._mixing)
+        alpha, groups = torch.zeros(len(self.numbers_), dtype=torch.float64), self._groups(m)
+        rng = self._rng("pairs")
+        for own in groups:
+            rows, mass = torch.arange(len(numbers)), float(len(own))
+            if len(groups) > 1:  # joint weights: a class is fitted to its own records
+                assert self._label is not None
+                i = self._label[1]
+                rows = torch.nonzero(discrete[:, i] == self.levels_[own[0], i])[:, 0]
+                mass = float(max(1, len(rows)))
+            part = bumps.at(own)
+            if self.objective == "one-class":
+                found = one_class(part, self.nu)
+            elif self.objective == "cdf":
+                found = distribution(part, numbers[rows], discrete[rows], self.tube, rng)
+            else:
+                where = torch.full((len(numbers),), -1)
+                where[rows] = torch.arange(len(rows))
+                found = reduced_set(part, numbers[rows], discrete[rows], where[own], self.smoothing_)
+            alpha[own] = mass * torch.from_numpy(found)
+        self.alpha_ = alpha / alpha.sum()
+
+    def _blur(self, numbers: Tensor, discrete: Tensor) -> float:
+        """Return the smoothing that makes left-out records most likely, found on a part of the records."""
+        best, best_score = 0.0, -math.inf
+        widths, m = (self.bandwidth_, self.mixing_), min(TRIED, len(self.numbers_))
+        for smoothing in SMOOTHINGS if m > 1 else ():
+            self.smoothing_ = smoothing
+            self._solve(numbers[: 4 * m], discrete[: 4 * m], m)
+            score = self._choose(self.bandwidth == "likelihood")
+            self.bandwidth_, self.mixing_ = widths
+            if score > best_score:
+                best, best_score = smoothing, score
+        return best
+
+    def _prune(self) -> None:
+        """Keep the centres that have weight."""
+        kept = torch.nonzero(self.alpha_ > 1e-7 / len(self.alpha_))[:, 0]
+        self.numbers_, self.levels_ = self.numbers_[kept].clone(), self.levels_[kept].clone()
+        self.alpha_ = self.alpha_[kept] / self.alpha_[kept].sum()
+
+    def _train(self, code: Code, rows: Tensor) -> None:
+        """Train the classifier, if there is to be one."""
+        if not self._classifies:
+            return
+        assert self._label is not None
+        known = rows[~torch.isnan(code.x[rows, self._label[0]])][: self.centers]
+        y = code.x[known, self._label[0]].long()
+        machines = train(self._features(code.x[known]), y, self._label[2], self.labels, self.penalty)  # type: ignore[arg-type]
+        self.gamma_: float = machines.gamma
+        self.vectors_: Tensor = machines.vectors
+        self.duals_: Tensor = machines.duals
+        self.offsets_: Tensor = machines.offsets.double()
+        self.platt_: Tensor = machines.platt.double()
+
+    # -- pieces ------------------------------------------------------------------------------------------------------
+    @property
+    def support_vectors_(self) -> int:
+        """How many records have weight."""
+        return len(self.alpha_)
+
+    @property
+    def _log_weights(self) -> Tensor:
+        return self.alpha_.log()
+
+    @property
+    def _label(self) -> tuple[int, int, int] | None:
+        """The label's column in the code, its place among the discrete columns, and its number of classes."""
+        levels = Levels(self.layout_)
+        for f, s in self.layout_.slices():
+            if f.role == "target" and s.start in levels.columns:
+                i = levels.columns.index(s.start)
+                return s.start, i, levels.counts[i]
+        return None
+
+    @property
+    def _classifies(self) -> bool:
+        return self.labels != "joint" and self._label is not None and self._label[2] > 1
+
+    def _shares(self, mixing: float) -> float | Tensor:
+        """Return the uniform's share: a label belongs to its class, or with a classifier to no kernel at all."""
+        if self._label is None:
+            return mixing
+        levels = Levels(self.layout_)
+        shares = torch.full((levels.width,), mixing, dtype=torch.float64)
+        shares[levels.owner == self._label[1]] = 1.0 if self.labels != "joint" else LEAK
+        return shares
+
+    def _check_learned(self) -> None:
+        super()._check_learned()
+        self._expect(alpha_=(len(self.numbers_),))
+        if not bool((self.alpha_ > 0).all()) or abs(float(self.alpha_.sum()) - 1) > 1e-6:
+            raise ValueError("alpha_ must hold positive weights that sum to 1")
+        if not self._classifies:
+            return
+        assert self._label is not None
+        machines, features = (
+            (1 if self._label[2] == 2 else self._label[2]),
+            self._features(torch.zeros(1, self.layout_.size)),
+        )
+        self._expect(
+            vectors_=(len(self.vectors_), features.shape[1]), duals_=(machines, len(self.vectors_)),
+            offsets_=(machines,), platt_=(machines, 2),
+        )  # fmt: skip
+        if not 0 < self.gamma_ < math.inf:
+            raise ValueError("gamma_ must be positive")
+
+    # -- the classifier ----------------------------------------------------------------------------------------------
+    def _features(self, x: Tensor) -> Tensor:
+        """Return what the classifier sees: standardised numbers, 0 where there is none, and levels one-hot."""
+        levels = Levels(self.layout_)
+        assert self._label is not None
+        one_hot = levels.one_hot(x[:, levels.columns])[:, levels.owner != self._label[1]]
+        return torch.cat([torch.nan_to_num(self._standardised(x)), one_hot], 1)
+
+    def _log_classes(self, x: Tensor) -> Tensor:
+        """Return `(n, L)` log probabilities of the label given the other columns of `(n, d)` codes."""
+        machines = Machines(self.labels, self.gamma_, self.vectors_, self.duals_, self.offsets_, self.platt_)  # type: ignore[arg-type]
+        return torch.cat([self._averaged(machines, rows) for rows in x.double().split(4096)])
+
+    def _averaged(self, machines: Machines, x: Tensor) -> Tensor:
+        log_p = machines.log_probs(self._features(x))
+        unknown = self._unknown(x)
+        vague = torch.nonzero(unknown.any(1))[:, 0]
+        chunk = max(1, CELLS // (len(self.alpha_) + LIKELY * self.layout_.size))
+        for rows in vague.split(chunk) if len(vague) else ():
+            own = x[rows]
+            blind = own.clone()
+            blind[:, self._label[0]] = torch.nan  # type: ignore[index]
+            discrete = blind[:, Levels(self.layout_).columns]
+            log_r = self._kernels.at(self._standardised(blind), discrete, self.bandwidth_, self._mixing).double()
+            log_r, which = (log_r + self._log_weights).topk(min(LIKELY, len(self.alpha_)), 1)
+            filled = torch.where(unknown[rows][:, None], self._centres[which], own[:, None])
+            each = machines.log_probs(self._features(filled.flatten(0, 1))).view(*which.shape, -1)
+            log_p[rows] = torch.logsumexp(torch.log_softmax(log_r, 1)[:, :, None] + each, 1)
+        return log_p
+
+    def _unknown(self, x: Tensor) -> Tensor:
+        """Return where features are unknown, `(n, d)`; a number behind a shut gate is not."""
+        unknown = torch.isnan(x)
+        for columns, gate in self.layout_.gates:
+            unknown[:, columns] &= (torch.isnan(x[:, gate]) | (x[:, gate] == 0))[:, None]
+        unknown[:, self._label[0]] = False  # type: ignore[index]
+        return unknown
+
+    @property
+    def _centres(self) -> Tensor:
+        """The centres as codes `(m, d)`."""
+        out = torch.full((len(self.alpha_), self.layout_.size), torch.nan, dtype=torch.float64)
+        out[:, self._numbers] = self.numbers_.double() * self.scale_ + self.centre_
+        out[:, Levels(self.layout_).columns] = self.levels_.double()
+        return out
+
+    # -- answers -----------------------------------------------------------------------------------------------------
+    def _log_prob(self, code: Code) -> Tensor:
+        if not self._classifies:
+            return super()._log_prob(code)
+        assert self._label is not None
+        x = code.x.double().clone()
+        y, x[:, self._label[0]] = x[:, self._label[0]].clone(), torch.nan
+        each = self._log_classes(x).gather(1, torch.nan_to_num(y).long()[:, None])[:, 0]
+        return super()._log_prob(Code(x)) + torch.where(torch.isnan(y), 0.0, each)
+
+    def _sample(self, n: int, rng: torch.Generator, given: Given | None) -> Code:
+        if not self._classifies:
+            return super()._sample(n, rng, given)
+        assert self._label is not None
+        column, i, classes = self._label
+        allowed = torch.ones(classes, dtype=torch.bool)
+        if given is not None:
+            levels = Levels(self.layout_)
+            start = int(levels.start[i])
+            allowed = levels.within(given.x[0].double(), given.ranges)[start : start + classes]
+            asked = given.x.double().clone()
+            asked[:, column] = torch.nan
+            given = Given(asked, given.y, {j: r for j, r in given.ranges.items() if j != column}, given.names)
+        found, drawn, fit = [], 0, 0
+        while fit < n:  # rejection: p(x | y) is p(x) p(y | x) up to a factor
+            if drawn > 100_000 + 2000 * n:
+                raise Problem(
+                    f"svdensity: of {drawn:,} draws {fit} have {', '.join(given.names) if given else ''} as asked. "
+                    'Ask for fewer, or fit with labels "joint".'
+                )
+            size = n if bool(allowed.all()) else min(20_000, max(256, int(1.2 * (n - fit) * (drawn + 1) / (fit + 1))))
+            x = super()._sample(size, rng, given).x
+            p = self._log_classes(x).exp() * allowed
+            keep = torch.rand(size, dtype=torch.float64, generator=rng) < p.sum(1)
+            if bool(allowed.all()):
+                keep[:] = True
+            x, p = x[keep], p[keep]
+            if len(x):
+                x[:, column] = torch.multinomial(p, 1, generator=rng)[:, 0].double()
+            found.append(x)
+            drawn, fit = drawn + size, fit + len(x)
+        return Code(torch.cat(found)[:n])
+
+    def _filled(self, x: Tensor, unknown: Tensor, how: How, rng: torch.Generator) -> Tensor:
+        """Fill features by p(x), drawn until they fit the label where that is known, and labels by p(y | x)."""
+        if not self._classifies:
+            return super()._filled(x, unknown, how, rng)
+        assert self._label is not None
+        column = self._label[0]
+        y, hidden, blind = x[:, column].clone(), unknown.clone(), x.clone()
+        hidden[:, column], blind[:, column] = False, torch.nan
+        out = super()._filled(blind, hidden, how, rng)
+        free, want = unknown[:, column], torch.nan_to_num(y).long()[:, None]
+        again = torch.nonzero(~torch.isnan(y) & hidden.any(1))[:, 0] if how == "draw" else torch.arange(0)
+        for _ in range(TRIES):
+            if not len(again):
+                break
+            p = self._log_classes(out[again]).gather(1, want[again])[:, 0].exp()
+            again = again[torch.rand(len(again), dtype=torch.float64, generator=rng) >= p]
+            if len(again):
+                out[again] = super()._filled(blind[again], hidden[again], how, rng)
+        p = self._log_classes(out).exp()
+        chosen = torch.multinomial(p, 1, generator=rng)[:, 0] if how == "draw" else p.argmax(1)
+        out[:, column] = torch.where(free, chosen.double(), y)
+        return out
