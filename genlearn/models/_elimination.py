@@ -121,7 +121,7 @@ class Buckets:
             self.log_total = self.log_total + f.table
 
     def draw(self, n: int, rng: torch.Generator) -> dict[int, Tensor]:
-        """Draw a level `(n,)` of every node: for each of `n` records, or `n` times for the one there is."""
+        """Draw `n` levels of every node: equally many for each of the records, next to each other."""
         drawn: dict[int, Tensor] = {}
         for psi in reversed(self.met):
             drawn[psi.nodes[-1]] = pick(at(psi, drawn, n), rng)
@@ -148,10 +148,10 @@ class Buckets:
 
 
 def at(factor: Factor, values: Mapping[int, Tensor], n: int) -> Tensor:
-    """Return the last axis `(n, size)` of a factor where its other nodes have these values."""
+    """Return the last axis `(n, size)` of a factor where its other nodes have these values, equally many for each record."""
     *others, _ = factor.nodes
     table = factor.table
-    place = torch.arange(n) if len(table) > 1 else torch.zeros(n, dtype=torch.long)
+    place = torch.arange(n) * len(table) // max(1, n)
     for node, size in zip(others, table.shape[1:], strict=False):
         place = place * size + (values[node] if size > 1 else 0)
     return table.reshape(-1, table.shape[-1])[place]

@@ -207,22 +207,19 @@ class Linear:
         if not query.order:  # all levels are known
             return levels, self.numbers(levels, values, rng if how == "draw" else None)
         buckets = query.buckets(levels, factors)
-
-        def drawn() -> Tensor:
-            own = levels.clone()
-            for j, level in buckets.draw(len(levels), rng).items():
-                own[:, j] = level
-            return own
-
-        if how == "draw":
-            own = drawn()
-            return own, self.numbers(own, values, rng)
-        likely = levels.clone()
-        for j, share in buckets.marginals().items():
-            likely[:, j] = share.expand(len(levels), -1).argmax(1)
         if how == "mode":
-            return likely, self.numbers(likely, values, None)
-        return likely, sum(self.numbers(drawn(), values, None) for _ in range(DRAWS)) / DRAWS  # type: ignore[return-value]
+            for j, share in buckets.marginals().items():
+                levels[:, j] = share.argmax(1)
+            return levels, self.numbers(levels, values, None)
+        times = 1 if how == "draw" else DRAWS
+        drawn, repeated = levels.repeat_interleave(times, 0), values.repeat_interleave(times, 0)
+        for j, level in buckets.draw(len(drawn), rng).items():
+            drawn[:, j] = level
+        if how == "draw":
+            return drawn, self.numbers(drawn, repeated, rng)
+        for j, share in buckets.marginals().items():
+            levels[:, j] = share.argmax(1)
+        return levels, self.numbers(drawn, repeated, None).view(-1, times, values.shape[1]).mean(1)
 
     # -- joint normal distributions ----------------------------------------------------------------------------------
     def components(

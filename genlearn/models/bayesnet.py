@@ -94,6 +94,7 @@ class BayesNet(Scores, Imputes, Conditional, Model):
     def _fit(self, code: Code, valid: Code | None) -> None:
         began = time.perf_counter()
         x = code.x.double()
+        law: Binned | Linear
         if self.numbers == "gaussian":
             law, strengths = self._linear_from(x)
         else:

@@ -125,7 +125,8 @@ def layered(n: int, edges: Sequence[tuple[int, int]]) -> tuple[list[list[int]], 
         for members in layers if sweep % 2 == 0 else layers[::-1]:
             place = {v: i for own in layers for i, v in enumerate(own)}
             mean = {v: float(np.mean([place[u] for u in near[v]])) if near[v] else float(place[v]) for v in members}
-            members.sort(key=lambda v, mean=mean, place=place: (mean[v], place[v]))
+            rank = {v: (mean[v], place[v]) for v in members}
+            members.sort(key=rank.__getitem__)
     return layers, chains, layer
 
 
