@@ -3,14 +3,55 @@ r"""Pieces of variational objectives: divergences between posteriors, priors and
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from ..nn import Flow
+from ..nn.priors import LOG_2PI
 
-def log_ratio(z: Tensor, eps: Tensor, log_sd: Tensor) -> Tensor:
-    r"""Return \(\log N(z; 0, I) - \log q(z \mid x)\) for draws \(z = \mu + \sigma \epsilon\), summed over the last dimension."""
-    return (-0.5 * z.square() + 0.5 * eps.square() + log_sd).sum(-1)
+
+@dataclass
+class Posterior:
+    r"""\(q(z \mid x)\) of a batch: \(z = f(\mu + \sigma \epsilon)\), with f the identity or a flow that sees the record.
+
+    Arguments:
+        mean: `(n, d)`.
+        log_sd: `(n, d)`.
+        bend: The flow f; None for the identity.
+        context: `(n, c)` of what the flow sees.
+    """
+
+    mean: Tensor
+    log_sd: Tensor
+    bend: Flow | None = None
+    context: Tensor | None = None
+
+    def draw(self, eps: Tensor) -> Tensor:
+        """Return draws `(n, k, d)` from noise `(n, k, d)`."""
+        z = self.mean[:, None] + torch.exp(self.log_sd)[:, None] * eps
+        return z if self.bend is None else self._bent(z)[0]
+
+    def scored(self, eps: Tensor) -> tuple[Tensor, Tensor]:
+        """Return draws `(n, k, d)` from noise `(n, k, d)`, and their log densities `(n, k)`, nats."""
+        log_sd = self.log_sd[:, None]
+        z = self.mean[:, None] + torch.exp(log_sd) * eps
+        log_q = -(0.5 * eps.square() + log_sd + 0.5 * LOG_2PI).sum(-1)
+        if self.bend is None:
+            return z, log_q
+        z, log_det = self._bent(z)
+        return z, log_q - log_det
+
+    def _bent(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        assert self.bend is not None
+        assert self.context is not None
+        return self.bend(z, self.context[:, None].expand(-1, z.shape[1], -1))
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Return log densities `(n, k)` of `(n, k, d)` where there is no flow, nats."""
+        eps = (z - self.mean[:, None]) * torch.exp(-self.log_sd)[:, None]
+        return -(0.5 * eps.square() + self.log_sd[:, None] + 0.5 * LOG_2PI).sum(-1)
 
 
 def total_correlation(z: Tensor, mean: Tensor, log_sd: Tensor) -> Tensor:

@@ -11,13 +11,29 @@ from torch import Tensor, nn
 
 from ..codecs import Exactness, Given
 from ..engine import Batch, Neural, Turn
+from ..errors import Problem
 from ..layout import Code, Head
 from ..model import Conditional, Encodes, How, Imputes, Scores
-from ..nn import Shape, Shapes, convolves, decoder_for, encoder_for, one_hot, with_label
-from ._bounds import discrepancy, gaussian_kl, log_ratio, total_correlation
+from ..nn import (
+    Flow,
+    FlowPrior,
+    MixturePrior,
+    NormalPrior,
+    Prior,
+    Shape,
+    Shapes,
+    VampPrior,
+    convolves,
+    decoder_for,
+    encoder_for,
+    one_hot,
+    with_label,
+)
+from ._bounds import Posterior, discrepancy, gaussian_kl, total_correlation
 
 GIBBS_SWEEPS = 60
 CHUNK = 4096
+SPREAD = 32  # draws that tell how far a bent posterior reaches
 
 
 class VAE(Scores, Encodes, Imputes, Conditional, Neural):
@@ -35,6 +51,15 @@ class VAE(Scores, Encodes, Imputes, Conditional, Neural):
     | dreg | the same bound; the encoder's gradient comes in a form whose noise does not grow with K |
     | beta-tc | the ELBO with \(\beta\) on one part of the KL, the total correlation: the dependence among latent dimensions |
     | info | the ELBO less `mmd` times \(\mathrm{MMD}^2(q(z), p(z))\): all codes together look like the prior, whatever `beta` |
+
+    | prior | \(p(z)\), and what it costs |
+    |---|---|
+    | normal | \(N(0, I)\) |
+    | mixture | `parts` diagonal normals: clusters of codes |
+    | vamp | the mixture of the posteriors at `parts` learned pseudo-records; without labels only |
+    | flow | a masked autoregressive flow of `layers` transforms; draws take one pass a dimension and layer |
+
+    With `inference="flow"` the encoder's normal is bent by `layers` inverse autoregressive transforms that see the record.
 
     `score` is the tighter importance-weighted bound
     \(\log \frac1K \sum_k p(x \mid z_k)\, p(z_k) / q(z_k \mid x) \le \log p(x)\), with K = `samples`. With labels, encoder and
@@ -55,6 +80,10 @@ class VAE(Scores, Encodes, Imputes, Conditional, Neural):
         capacity: KL in nats that the encoder is to use at the end: `beta` then weighs the distance of the KL from a target that
             rises from 0 to here; none for no target.
         mmd: Weight of the discrepancy between codes and prior, for `info`.
+        prior: Law of the latent vectors, see the table.
+        inference: Posteriors, `diagonal` normals or `flow`.
+        parts: Components of the mixture and vamp priors.
+        layers: Transforms of flows.
         samples: Importance samples of `score`.
         output: `sample` draws records from p(x | z); `mean` returns its mean (sharper to look at, but not a draw from p).
 
@@ -89,6 +118,10 @@ class VAE(Scores, Encodes, Imputes, Conditional, Neural):
     free_nats: float = 0.0
     capacity: float | None = None
     mmd: float = 10.0
+    prior: Literal["normal", "mixture", "vamp", "flow"] = "normal"
+    inference: Literal["diagonal", "flow"] = "diagonal"
+    parts: int = 100
+    layers: int = 2
     samples: int = 100
     output: Literal["sample", "mean"] = "sample"
 
@@ -96,8 +129,17 @@ class VAE(Scores, Encodes, Imputes, Conditional, Neural):
 
     @classmethod
     def examples(cls) -> list[Self]:
-        small: dict[str, Any] = {"latent": 4, "hidden": (64,), "steps": 300, "lr": 5e-3, "batch": 64, "samples": 20, "random_state": 0}
-        return [cls(**small), cls(**small, objective="dreg", draws=4)]
+        small: dict[str, Any] = {
+            "latent": 4,
+            "hidden": (64,),
+            "steps": 300,
+            "lr": 5e-3,
+            "batch": 64,
+            "samples": 20,
+            "random_state": 0,
+        }
+        flows = small | {"steps": 200, "layers": 1}
+        return [cls(**small), cls(**small, objective="dreg", draws=4), cls(**flows, prior="flow", inference="flow")]
 
     def _rules(self) -> Iterator[tuple[str, bool, str]]:
         yield from super()._rules()
@@ -106,60 +148,97 @@ class VAE(Scores, Encodes, Imputes, Conditional, Neural):
         yield "free_nats", self.free_nats >= 0, "0 or more"
         yield "capacity", self.capacity is None or self.capacity >= 0, "0 or more"
         yield "mmd", self.mmd >= 0, "0 or more"
+        yield "free_nats", self._closed or not self.free_nats, "0 unless prior is normal and inference diagonal"
+        yield (
+            "posterior",
+            self.inference == "diagonal" or self.objective in ("elbo", "iwae"),
+            f"diagonal for {self.objective}",
+        )
+        yield (
+            "prior",
+            self.prior == "normal" or self.objective not in ("info", "beta-tc"),
+            f"normal for {self.objective}",
+        )
         whole = not (self.free_nats or self.capacity is not None) or self.objective in ("elbo", "info")
         yield "objective", whole, "elbo or info where free_nats or capacity change the KL term"
 
     # -- the model ---------------------------------------------------------------------------------------------------
     def build(self) -> nn.Module:
         layout, net = self.layout_, Shapes(self._image, self.hidden, self.width, self.layout_.labels)
-        encoder = encoder_for(net, layout.embed_size, 2 * self.latent)
+        bent = self.inference == "flow"
+        encoder = encoder_for(net, layout.embed_size, (3 if bent else 2) * self.latent)
         decoder = decoder_for(net, self.latent, layout.head_size)
-        parts: dict[str, nn.Module] = {"encoder": encoder, "decoder": decoder}
+        parts: dict[str, nn.Module] = {"encoder": encoder, "decoder": decoder, "codes": self._codes_prior(encoder)}
+        if bent:
+            parts["bend"] = Flow(self.latent, self.layers, context=self.latent)
         if layout.labels:
             prior = nn.Linear(layout.labels, 2 * self.latent, bias=False)
             nn.init.zeros_(prior.weight)
             parts["prior"] = prior
         return nn.ModuleDict(parts)
 
+    def _codes_prior(self, encoder: nn.Module) -> Prior:
+        """Return the prior of latent vectors, in the coordinates of their label."""
+        if self.prior == "normal":
+            return NormalPrior(self.latent)
+        if self.prior == "flow":
+            return FlowPrior(self.latent, self.layers)
+        if self.prior == "mixture":
+            return MixturePrior(self.latent, self.parts)
+        if self.layout_.labels:
+            raise Problem(
+                "vae: the vamp prior has no labels to give its pseudo-records. Choose mixture or flow, or drop the label."
+            )
+        return VampPrior(self.latent, self.parts, self.layout_.embed_size, encoder)
+
     def turns(self, net: Any) -> list[Turn]:
         return [Turn("loss", net, lambda batch: self._loss(net, batch))]
 
     def _loss(self, net: Any, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        mean, log_sd = self._posterior(net, batch.x, batch.y)
-        eps = batch.randn(self.draws, self.latent)
-        z = mean[:, None] + torch.exp(log_sd)[:, None] * eps
-        if self.objective == "dreg":  # gradients of all that depends on a draw are weighted once more
-            return self._doubly(net, batch, z, mean.detach(), log_sd.detach())
-        nats = self._nats(net, z, batch.x, batch.y)
-        if self.objective == "iwae":
-            weights = nats + self._weight(batch) * log_ratio(z, eps, log_sd[:, None])
-            bound = torch.logsumexp(weights, 1).mean() - math.log(self.draws)
-            return -bound, {"nats": bound}
-        each = gaussian_kl(mean, log_sd)
+        q, eps = self._posterior(net, batch.x, batch.y), batch.randn(self.draws, self.latent)
+        if self.objective in ("iwae", "dreg"):
+            return self._importance_loss(net, batch, q, eps)
+        if self._closed:
+            z, each = q.draw(eps), gaussian_kl(q.mean, q.log_sd)
+        else:
+            z, log_q = q.scored(eps)
+            each = (log_q - net["codes"].log_prob(z)).mean(1, keepdim=True)
+        nats = self._nats(net, z, batch.x, batch.y).mean()
         # What is free, or a distance, is decided for all processes alike.
         kl = batch.mean(each) if self.free_nats or self.capacity is not None else each.mean(0)
-        terms = {"nats": nats.mean() - kl.sum(), "kl": kl.sum()}
+        terms = {"nats": nats - kl.sum(), "kl": kl.sum()}
         if self.objective == "beta-tc":
-            total = total_correlation(z[:, 0], mean, log_sd)
-            return kl.sum() + (self._weight(batch) - 1) * total - nats.mean(), {**terms, "tc": total}
-        loss = self._weight(batch) * self._price(kl, batch.progress) - nats.mean()
+            total = total_correlation(z[:, 0], q.mean, q.log_sd)
+            return kl.sum() + (self._weight(batch) - 1) * total - nats, {**terms, "tc": total}
+        loss = self._weight(batch) * self._price(kl, batch.progress) - nats
         if self.objective == "info":
             apart = discrepancy(z[:, 0], batch.randn(self.latent))
             return loss + self.mmd * apart, {**terms, "mmd": apart}
         return loss, terms
 
-    def _doubly(
-        self, net: Any, batch: Batch, z: Tensor, mean: Tensor, log_sd: Tensor
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the importance-weighted bound with doubly reparametrised gradients of the encoder: weights squared."""
-        eps = (z - mean[:, None]) * torch.exp(-log_sd)[:, None]
-        nats = self._nats(net, z, batch.x, batch.y)
-        weights = nats + self._weight(batch) * log_ratio(z, eps, log_sd[:, None])
+    @property
+    def _closed(self) -> bool:
+        """Whether the KL term has a closed form."""
+        return self.prior == "normal" and self.inference == "diagonal"
+
+    def _importance_loss(self, net: Any, batch: Batch, q: Posterior, eps: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return minus the importance-weighted bound.
+
+        For `dreg` the posterior's density counts as fixed, and what reaches the encoder through a draw is weighted by its share of
+        the weights once more: the same gradient on average.
+        """
+        doubly = self.objective == "dreg"
+        z, log_q = (q.draw(eps), None) if doubly else q.scored(eps)
+        if log_q is None:
+            log_q = Posterior(q.mean.detach(), q.log_sd.detach()).log_prob(z)
+        weights = self._nats(net, z, batch.x, batch.y) - self._weight(batch) * (log_q - net["codes"].log_prob(z))
+        bound = torch.logsumexp(weights, 1).mean() - math.log(self.draws)
+        if not doubly:
+            return -bound, {"nats": bound}
         share = torch.softmax(weights.detach(), 1)
         if z.requires_grad:
             z.register_hook(lambda gradient: share[:, :, None] * gradient)
-        bound = torch.logsumexp(weights.detach(), 1).mean() - math.log(self.draws)
-        return -(share * weights).sum(1).mean(), {"nats": bound}
+        return -(share * weights).sum(1).mean(), {"nats": bound.detach()}
 
     def _nats(self, net: Any, z: Tensor, x: Tensor, y: Tensor | None) -> Tensor:
         """Return `(n, k)` log probabilities of records given draws `(n, k, latent)`."""
@@ -177,31 +256,28 @@ class VAE(Scores, Encodes, Imputes, Conditional, Neural):
 
     def _price(self, kl: Tensor, progress: float) -> Tensor:
         """Return what the KL `(latent,)` costs."""
-        total = kl.clamp(min=self.free_nats).sum()
+        total = kl.clamp(min=self.free_nats).sum() if self.free_nats else kl.sum()
         return total if self.capacity is None else (total - self.capacity * progress).abs()
 
     def _validation(self, net: Any, batch: Batch) -> tuple[str, float]:
-        mean, log_sd = self._posterior(net, batch.x, batch.y)
-        bounds = []
-        for _ in range(4 if self.draws == 1 else 1):
-            eps = batch.randn(self.draws, self.latent)
-            z = mean[:, None] + torch.exp(log_sd)[:, None] * eps
-            nats = self._nats(net, z, batch.x, batch.y)
-            if self.objective in ("iwae", "dreg"):
-                weights = nats + log_ratio(z, eps, log_sd[:, None])
-                bounds.append(float(torch.logsumexp(weights, 1).mean()) - math.log(self.draws))
-            else:
-                bounds.append(float(nats.mean() - gaussian_kl(mean, log_sd).sum(1).mean()))
-        return "nats", sum(bounds) / len(bounds)
+        q = self._posterior(net, batch.x, batch.y)
+        z, log_q = q.scored(batch.randn(max(4, self.draws), self.latent))
+        nats = self._nats(net, z, batch.x, batch.y)
+        if self._closed and self.objective not in ("iwae", "dreg"):
+            return "nats", float(nats.mean() - gaussian_kl(q.mean, q.log_sd).sum(1).mean())
+        weights = nats - log_q + net["codes"].log_prob(z)
+        if self.objective in ("iwae", "dreg"):
+            return "nats", float(torch.logsumexp(weights[:, : self.draws], 1).mean()) - math.log(self.draws)
+        return "nats", float(weights.mean())
 
-    def _posterior(self, net: Any, x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Return mean and log standard deviation of q(u | x, y), in coordinates in which the prior is N(0, I)."""
+    def _posterior(self, net: Any, x: Tensor, y: Tensor | None) -> Posterior:
+        """Return q(u | x, y), in coordinates in which the label's prior has mean 0 and deviation 1."""
         e = with_label(self.layout_.embed(x), y, self.layout_.labels, self._image)
-        mean, log_sd = net["encoder"](e).float().chunk(2, 1)
+        mean, log_sd, *context = net["encoder"](e).float().split(self.latent, 1)
         if self.layout_.labels:
             shift, log_scale = self._prior(net, y)
             mean, log_sd = (mean - shift) * torch.exp(-log_scale), log_sd - log_scale
-        return mean, log_sd.clamp(-7, 5)
+        return Posterior(mean, log_sd.clamp(-7, 5), net["bend"] if context else None, context[0] if context else None)
 
     def _head(self, net: Any, u: Tensor, y: Tensor | None) -> Head:
         if self.layout_.labels:
@@ -229,7 +305,7 @@ class VAE(Scores, Encodes, Imputes, Conditional, Neural):
         chunks = []
         for i in range(0, n, CHUNK):
             rows = slice(i, min(i + CHUNK, n))
-            z = torch.randn(rows.stop - i, self.latent, generator=rng)
+            z = self.net_["codes"].draw(rows.stop - i, rng)
             head = self._head(self.net_, z, None if y is None else y[rows])
             chunks.append(head.sample(rng) if self.output == "sample" else head.mean())
         return Code(torch.cat(chunks), y)
@@ -242,22 +318,28 @@ class VAE(Scores, Encodes, Imputes, Conditional, Neural):
         return torch.cat([self._bound(code[i : i + rows], noise, mixer) for i in range(0, len(code), rows)])
 
     def _bound(self, code: Code, noise: Tensor, mixer: Tensor) -> Tensor:
-        mean, log_sd = self._posterior(self.net_, code.x, code.y)
+        q = self._posterior(self.net_, code.x, code.y)
         # Every record shifts the uniform noise, modulo 1, by its own contents: errors of different records are independent and
         # average out in `score`, while a record's number does not depend on its company.
         shift = (torch.nan_to_num(code.x.double()) @ mixer).remainder(1.0).float()
         log_weights = []
         for uniform in noise:
             eps = torch.special.ndtri((uniform + shift).remainder(1.0).clamp(1e-7, 1 - 1e-7))
-            z = mean + torch.exp(log_sd) * eps
-            log_weights.append(self._head(self.net_, z, code.y).log_prob(code.x) + log_ratio(z, eps, log_sd))
+            z, log_q = q.scored(eps[:, None])
+            gap = log_q - self.net_["codes"].log_prob(z)
+            log_weights.append((self._nats(self.net_, z, code.x, code.y) - gap)[:, 0])
         return torch.logsumexp(torch.stack(log_weights), 0) - math.log(len(noise))
 
     def _encode(self, code: Code) -> Tensor:
-        return self._posterior(self.net_, code.x, self._known_labels(code))[0]
+        q = self._posterior(self.net_, code.x, self._known_labels(code))
+        return q.draw(torch.zeros_like(q.mean)[:, None])[:, 0]
 
     def _spread(self, code: Code) -> Tensor:
-        return torch.exp(self._posterior(self.net_, code.x, self._known_labels(code))[1])
+        q = self._posterior(self.net_, code.x, self._known_labels(code))
+        if q.bend is None:
+            return torch.exp(q.log_sd)
+        eps = torch.randn(SPREAD, self.latent, generator=self._rng("spread"))
+        return q.draw(eps.expand(len(code), -1, -1)).std(1)
 
     def _decode(self, z: Tensor, y: Tensor | None) -> Code:
         return Code(self._head(self.net_, z, y).mean(), y)
@@ -272,10 +354,10 @@ class VAE(Scores, Encodes, Imputes, Conditional, Neural):
         y = self._known_labels(code)
         x = code.x.to(torch.float64).masked_fill(~code.mask, math.nan)
         for sweep in range(GIBBS_SWEEPS):
-            mean, log_sd = self._posterior(self.net_, x, y)
-            last = sweep == GIBBS_SWEEPS - 1
-            settle = last and how != "draw"
-            z = mean if settle else mean + torch.exp(log_sd) * torch.randn(mean.shape, generator=rng)
+            q = self._posterior(self.net_, x, y)
+            settle = sweep == GIBBS_SWEEPS - 1 and how != "draw"
+            eps = torch.zeros_like(q.mean) if settle else torch.randn(q.mean.shape, generator=rng)
+            z = q.draw(eps[:, None])[:, 0]
             head = self._head(self.net_, z, y).without_absent()
             filled = head.sample(rng) if how == "draw" and self.output == "sample" else head.mean()
             x = torch.where(code.mask, code.x.to(torch.float64), filled)

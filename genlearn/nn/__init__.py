@@ -1,5 +1,6 @@
 """Backbones: nets that know shapes, not models."""
 
+from .flows import Autoregressive, Flow
 from .nets import (
     ConvDecoder,
     ConvFeatures,
@@ -14,8 +15,26 @@ from .nets import (
     one_hot,
     with_label,
 )
+from .priors import FlowPrior, MixturePrior, NormalPrior, Prior, VampPrior
 
 __all__ = [
-    "ConvDecoder", "ConvFeatures", "Critic", "Shape", "Shapes", "convolves", "critic_for", "decoder_for", "encoder_for", "mlp",
-    "one_hot", "with_label",
+    "Autoregressive",
+    "ConvDecoder",
+    "ConvFeatures",
+    "Critic",
+    "Flow",
+    "FlowPrior",
+    "MixturePrior",
+    "NormalPrior",
+    "Prior",
+    "Shape",
+    "Shapes",
+    "VampPrior",
+    "convolves",
+    "critic_for",
+    "decoder_for",
+    "encoder_for",
+    "mlp",
+    "one_hot",
+    "with_label",
 ]  # fmt: skip
