@@ -62,20 +62,26 @@ class KernelSum(Scores, Imputes, Conditional, Model):
         if n > 1:
             self._choose(bandwidth == "likelihood")
 
-    def _choose(self, by_likelihood: bool) -> float:
-        """Set the bandwidths to what makes left-out records most likely, one after the other; return their mean score."""
-        kernels = self._kernels
-        some = torch.arange(min(LEFT_OUT, len(self.numbers_)))
-        # A record and its exact copies say nothing about its neighbourhood: they would pull the bandwidth to zero.
-        same = kernels.copies(some)
-        z, one_hot = self.numbers_[some], kernels.one_hot[some]
+    def _choose(self, by_likelihood: bool, most: int = LEFT_OUT) -> float:
+        """Set the bandwidths to what makes left-out records most likely, one after the other; return their mean score.
 
-        weights = self._log_weights
-        rest = torch.where(same, 0.0, weights.exp()).sum(1).clamp_min(1e-12).log() if len(weights) > 1 else 0.0
+        Arguments:
+            by_likelihood: Whether that of numbers is chosen too.
+            most: How many records are left out in turn: the first ones.
+        """
+        kernels, weights = self._kernels, self._log_weights
+        some = torch.arange(min(most, len(self.numbers_)))
+        # A record and its exact copies say nothing about its neighbourhood: they would pull the bandwidth to zero.
+        same, rest = kernels.copies(some), 0.0
+        z, one_hot = self.numbers_[some], kernels.one_hot[some]
+        if len(weights) > 1:
+            held = torch.nonzero(weights > -torch.inf)[:, 0]
+            weights, same, kernels = weights[held], same[:, held], kernels.around(held)
+            rest = torch.where(same, 0.0, weights.exp()).sum(1).clamp_min(1e-12).log()
 
         def left_out(h: float, mixing: float) -> float:
             log_kernel = kernels.log_kernel(z, one_hot, h, self._shares(mixing)).masked_fill(same, -torch.inf)
-            return float((self._summed(log_kernel) - rest).clamp_min(-1e9).mean())
+            return float((summed(log_kernel, weights) - rest).clamp_min(-1e9).mean())
 
         for _ in range(2):
             if by_likelihood and self.numbers_.shape[1]:
@@ -123,15 +129,8 @@ class KernelSum(Scores, Imputes, Conditional, Model):
             z = self._standardised(x)
             log_kernel = kernels.at(z, x[:, kernels.levels.columns], self.bandwidth_, self._mixing)
             jacobian = (~torch.isnan(z)).double() @ self.scale_.log()
-            out.append(self._summed(log_kernel) - jacobian)
+            out.append(summed(log_kernel, self._log_weights) - jacobian)
         return torch.cat(out)
-
-    def _summed(self, log_kernel: Tensor) -> Tensor:
-        """Return logs of weighted sums of kernels, `(n,)`."""
-        weights = self._log_weights
-        if len(weights) == 1:  # equal weights: no addition to every kernel
-            return torch.logsumexp(log_kernel, 1).double() + weights
-        return torch.logsumexp(log_kernel + weights.to(log_kernel.dtype), 1).double()
 
     def _sample(self, n: int, rng: torch.Generator, given: Given | None) -> Code:
         kernels, numbers = self._kernels, self._numbers
@@ -234,6 +233,11 @@ class Kernels:
         self.lacks = torch.isnan(numbers).to(numbers.dtype)
         self.numbers = torch.nan_to_num(numbers)
 
+    def around(self, which: Tensor) -> Kernels:
+        """Return the kernels around some of the centres."""
+        numbers = self.numbers[which].masked_fill(self.lacks[which] > 0, torch.nan)
+        return Kernels(numbers, self.levels, self.discrete[which])
+
     @cached_property
     def one_hot(self) -> Tensor:
         """Levels of all centres as indicators, `(m, width)`."""
@@ -285,6 +289,13 @@ class Kernels:
         highest = one_hot @ (0.5 + 0.5 / self.counts).log().to(self.dtype) - 0.5 * LOG_2PI * (~torch.isnan(z)).sum(1)
         same = highest[:, None] - log_kernel < 1e-6 if self.numbers.shape[1] else torch.zeros(log_kernel.shape).bool()
         return same | (rows[:, None] == torch.arange(len(self.numbers)))
+
+
+def summed(log_kernel: Tensor, log_weights: Tensor) -> Tensor:
+    """Return logs of weighted sums of kernels `(n, m)`, `(n,)` float64; weights `(m,)`, or `(1,)` if all are the same."""
+    if len(log_weights) == 1:  # no addition to every kernel
+        return torch.logsumexp(log_kernel, 1).double() + log_weights
+    return torch.logsumexp(log_kernel + log_weights.to(log_kernel.dtype), 1).double()
 
 
 def golden(f: Callable[[float], float], low: float, high: float, tolerance: float = 0.03) -> float:

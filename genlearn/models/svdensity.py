@@ -13,7 +13,7 @@ from ..codecs.base import Given
 from ..errors import Problem
 from ..layout import Code
 from ..model import How
-from ._kernels import CELLS, KernelSum
+from ._kernels import CELLS, LEFT_OUT, KernelSum
 from ._levels import Levels
 from ._platt import Machines, train
 from ._reduced import Bumps, distribution, one_class, reduced_set
@@ -126,12 +126,10 @@ class SVDensity(KernelSum):
         self._widths(self.bandwidth)
         seen = code.x[rows[:SEEN]]
         numbers, discrete = self._standardised(seen), seen[:, levels.columns]
-        self.smoothing_: float = 0.0
-        if self.objective == "reduced-set":
-            self.smoothing_ = self._blur(numbers, discrete) if isinstance(self.smoothing, str) else self.smoothing
-        self._solve(numbers, discrete, m)
-        if self.bandwidth == "likelihood" and not bool(torch.isclose(self.alpha_, self.alpha_[0]).all()):
-            self._choose(True)  # fewer kernels must be wider
+        widths = self._tune(numbers, discrete)
+        self._solve(numbers, discrete, torch.arange(m))
+        if not bool(torch.isclose(self.alpha_, self.alpha_[0]).all()):
+            self.bandwidth_, self.mixing_ = widths  # fewer kernels must be wider
         self._train(code, rows)
         self._prune()
         entered = f"{m:,} of {len(code):,} records" if m < len(code) else f"{m:,} records"
@@ -150,22 +148,38 @@ class SVDensity(KernelSum):
         rank[by_class] = (torch.arange(len(y)) - (counts.cumsum(0) - counts)[y[by_class]]).double()
         return rows[torch.argsort(rank / counts[y], stable=True)]
 
-    def _groups(self, m: int) -> list[Tensor]:
-        """Return the first m centres by class, or all together where the classes share their weights."""
-        if self._label is None or self.labels != "joint":
-            return [torch.arange(m)]
-        y = self.levels_[:m, self._label[1]]
-        return [torch.nonzero(y == c)[:, 0] for c in y.unique()]
+    def _tune(self, numbers: Tensor, discrete: Tensor) -> tuple[float, float]:
+        """Set the smoothing, and return widths for the weights: all by a fit to a part and the likelihood of records left out."""
+        self.smoothing_: float = (
+            0.0 if isinstance(self.smoothing, str) or self.objective != "reduced-set" else self.smoothing
+        )
+        parzen = widths = (self.bandwidth_, self.mixing_)
+        m, by_likelihood = len(self.numbers_), self.bandwidth == "likelihood"
+        smoothings = (
+            SMOOTHINGS if isinstance(self.smoothing, str) and self.objective == "reduced-set" else (self.smoothing_,)
+        )
+        if m < 3 or not (by_likelihood or len(smoothings) > 1):
+            return widths
+        out = min(LEFT_OUT, m // 3)
+        best_score, best = -math.inf, self.smoothing_
+        for smoothing in smoothings:
+            self.smoothing_ = smoothing
+            self._solve(numbers[out : 4 * TRIED], discrete[out : 4 * TRIED], torch.arange(out, min(m, out + TRIED)))
+            score = self._choose(by_likelihood, out)
+            if score > best_score:
+                best_score, best, widths = score, smoothing, (self.bandwidth_, self.mixing_)
+            self.bandwidth_, self.mixing_ = parzen
+        self.smoothing_ = best
+        return widths
 
-    def _solve(self, numbers: Tensor, discrete: Tensor, m: int) -> None:
-        """Set the weights of the first m centres; the others get none."""
+    def _solve(self, numbers: Tensor, discrete: Tensor, centres: Tensor) -> None:
+        """Set the weights of some centres, which stand on the first of the records; the others get none."""
         bumps = Bumps(self.layout_, self.numbers_, self.levels_, self.bandwidth_, self._mixing)
-        alpha, groups = torch.zeros(len(self.numbers_), dtype=torch.float64), self._groups(m)
-        rng = self._rng("pairs")
-        for own in groups:
-            rows, mass = torch.arange(len(numbers)), float(len(own))
-            if len(groups) > 1:  # joint weights: a class is fitted to its own records
-                assert self._label is not None
+        alpha = torch.zeros(len(self.numbers_), dtype=torch.float64)
+        place, rng = torch.arange(len(numbers)), self._rng("pairs")
+        for own in self._groups(centres):
+            rows, mass = place, 1.0
+            if self._label is not None and self.labels == "joint":  # a class is fitted to its own records
                 i = self._label[1]
                 rows = torch.nonzero(discrete[:, i] == self.levels_[own[0], i])[:, 0]
                 mass = float(max(1, len(rows)))
@@ -177,22 +191,16 @@ class SVDensity(KernelSum):
             else:
                 where = torch.full((len(numbers),), -1)
                 where[rows] = torch.arange(len(rows))
-                found = reduced_set(part, numbers[rows], discrete[rows], where[own], self.smoothing_)
+                found = reduced_set(part, numbers[rows], discrete[rows], where[own - centres[0]], self.smoothing_)
             alpha[own] = mass * torch.from_numpy(found)
         self.alpha_ = alpha / alpha.sum()
 
-    def _blur(self, numbers: Tensor, discrete: Tensor) -> float:
-        """Return the smoothing that makes left-out records most likely, found on a part of the records."""
-        best, best_score = 0.0, -math.inf
-        widths, m = (self.bandwidth_, self.mixing_), min(TRIED, len(self.numbers_))
-        for smoothing in SMOOTHINGS if m > 1 else ():
-            self.smoothing_ = smoothing
-            self._solve(numbers[: 4 * m], discrete[: 4 * m], m)
-            score = self._choose(self.bandwidth == "likelihood")
-            self.bandwidth_, self.mixing_ = widths
-            if score > best_score:
-                best, best_score = smoothing, score
-        return best
+    def _groups(self, centres: Tensor) -> list[Tensor]:
+        """Return centres by class, or all together where the classes share their weights."""
+        if self._label is None or self.labels != "joint":
+            return [centres]
+        y = self.levels_[centres, self._label[1]]
+        return [centres[y == c] for c in y.unique()]
 
     def _prune(self) -> None:
         """Keep the centres that have weight."""
