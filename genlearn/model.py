@@ -63,6 +63,7 @@ class Model(Estimator):
 
     takes: ClassVar[frozenset[str]] = EVERY_KIND
     label_as_field: ClassVar[bool] = False
+    number_scale: ClassVar[str] = "auto"  # of the numbers in tables, where the records ask for none
     needs_gradients: ClassVar[bool] = False
     streams: ClassVar[bool] = False  # learns from codes that lie on the disk
     weighs: ClassVar[bool] = False  # takes records that count more or less than one
@@ -124,7 +125,8 @@ class Model(Estimator):
     def _learn(self, run: Run) -> None:
         """Fit the codec, encode, and call the model's hook."""
         self.seed_: int = self._choose_seed(run)
-        self.codec_: Codec = codec_for(run.train.modality)(self.takes, self.label_as_field).fit(run.train)
+        codec = codec_for(run.train.modality)(self.takes, self.label_as_field, self.number_scale)
+        self.codec_: Codec = codec.fit(run.train)
         self._check_memory(len(run.train))
         code = self.codec_.encode(run.train, noise=self._rng("dequantise"))
         valid_code = None

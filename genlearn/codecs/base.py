@@ -61,14 +61,15 @@ class Codec(ABC):
             become `real` fields with `width > 0`, uniform noise fills the lattice cell, and scores become lower bounds
             (Jensen). Where `binary` is not among them, binary values become categories with two levels.
         fold: Put a label into the last column of `x` instead of `y`.
+        scale: Scale of the numbers in tables where the records ask for none, see `codecs.scales`.
     """
 
     modality: ClassVar[str]
     layout: Layout
     notes: list[str]
 
-    def __init__(self, takes: frozenset[str] = EVERY_KIND, fold: bool = False) -> None:
-        self.takes, self.fold, self.notes = takes, fold, []
+    def __init__(self, takes: frozenset[str] = EVERY_KIND, fold: bool = False, scale: str = "auto") -> None:
+        self.takes, self.fold, self.scale, self.notes = takes, fold, scale, []
 
     @property
     def kind(self) -> Exactness:

@@ -48,7 +48,7 @@ def choose(
         info: What it is.
         takes: Field kinds that the model can handle.
         keys: Names for the value field and the gate.
-        scale: Scale of numbers, see `fit_scale`.
+        scale: Scale of numbers, see `fit_scale`; `lattice` leaves those on a lattice as indices and standardises the others.
         role: `target` for the label.
         round_to: Digits of the numbers given back; `found` as in training.
     """
@@ -191,6 +191,8 @@ def _number(
     rest = rest if len(rest) else known[~np.isin(known, atoms)]
     place = lattice.index(rest) if lattice else rest
     ordered = lattice is not None and lattice.levels <= LATTICE_LEVELS and "ordered" in takes
+    if scale == "lattice":  # a model that looks for the lattice itself
+        scale = "none" if lattice else "standard"
     return NumberColumn(
         name=info.name,
         key=keys[0],

@@ -119,7 +119,7 @@ class TableCodec(Codec):
                     info,
                     takes=self.takes,
                     keys=(str(name), gate),
-                    scale=options.get("scale") or "auto",
+                    scale=options.get("scale") or self.scale,
                     role="target" if name == self.target else "feature",
                     round_to=0 if whole and info.note == "as told" else "found",
                 )

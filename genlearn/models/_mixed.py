@@ -1,0 +1,312 @@
+r"""Mixtures of tables: the EM behind `Mixture`, for thousands of components.
+
+Every column is a column of levels: categories as they are, numbers cut into cells (`_cut`). A component holds one table per column;
+those of numbers are a normal distribution of the column's normal scores, cut at the edges \(e_0 < \ldots < e_m\) of the cells:
+
+\[ T_k(c) = \Phi\Big(\frac{e_c - \mu_k}{\sigma_k}\Big) - \Phi\Big(\frac{e_{c-1} - \mu_k}{\sigma_k}\Big). \]
+
+A record is a list of places in these tables, so its log-joint is a sum of table rows, one per column, and the expected counts are
+sums of responsibilities: cost grows with columns, not with levels. Means and variances come from the counts by the moments of a
+normal distribution between two edges, which makes a pass an EM step whose hidden part are the component and the scores.
+
+References:
+    Maximum Likelihood from Incomplete Data via the EM Algorithm (Dempster et al., 1977), https://www.jstor.org/stable/2984875
+    On-line Expectation-Maximization Algorithm for Latent Data Models (Cappe & Moulines, 2009), https://arxiv.org/abs/0712.4273
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import embedding_bag, pad
+
+from ._levels import Levels
+
+CHUNK = 4096
+WORK = 2**23  # values of a chunk of log-joints, at most
+SMALLEST = 1e-30  # probability of a level, at least
+LEAST_SD = 1e-3  # of a component, in normal scores
+FAR = 1e-20  # mass of a cell below which moments in it are lost to rounding
+FORGETTING = 0.6  # power of the falling steps of stepwise EM
+
+
+@dataclass
+class Tables:
+    """Components.
+
+    Arguments:
+        weights: `(K,)`, sum 1.
+        tables: `(width, K)` probabilities of every level, columns one below the other.
+    """
+
+    weights: Tensor
+    tables: Tensor
+
+    def __len__(self) -> int:
+        return len(self.weights)
+
+    def logs(self, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Return `(width + 1, K)` logs of the tables; the last row stands for an unknown value."""
+        return pad(self.tables.clamp_min(SMALLEST).log().to(dtype), (0, 0, 0, 1))
+
+    def joint(self, places: Tensor, logs: Tensor) -> Tensor:
+        """Return `(n, K)` logs of weight times probability of records given as `places`."""
+        log_weights = self.weights.clamp_min(SMALLEST).log().to(logs.dtype)
+        return embedding_bag(places, logs, mode="sum") + log_weights
+
+
+def places(levels: Levels, values: Tensor) -> Tensor:
+    """Return where `(n, columns)` levels stand in the tables, int32; unknown (NaN) ones at `width`."""
+    at = torch.nan_to_num(values, nan=-1.0).int()
+    return torch.where(at < 0, levels.width, at + levels.start.int()).int()
+
+
+class Rows:
+    """Records in chunks, each with its places sorted, so that counts are sums of consecutive rows.
+
+    Arguments:
+        at: `(n, columns)` places.
+        width: Number of places.
+        size: Records per chunk.
+    """
+
+    def __init__(self, at: Tensor, width: int, size: int = CHUNK) -> None:
+        self.n, self.width = len(at), width
+        self.chunks = [(part, *self._sorted(part)) for part in at.split(max(1, size))]
+
+    def _sorted(self, part: Tensor) -> tuple[Tensor, Tensor]:
+        order = torch.argsort(part.flatten(), stable=True)
+        counts = torch.bincount(part.flatten(), minlength=self.width + 1)[: self.width]
+        known = order[: int(counts.sum())]
+        return (known // part.shape[1]).int(), (counts.cumsum(0) - counts).int()
+
+    def frequency(self) -> Tensor:
+        """Return how often every level occurs, `(width,)` float64."""
+        found = [torch.diff(offsets, append=torch.tensor([len(rows)])) for _, rows, offsets in self.chunks]
+        return torch.stack(found).double().sum(0)
+
+    def counts(self, chunk: int, r: Tensor) -> Tensor:
+        """Return `(width, K)` sums of responsibilities `(chunk, K)`, float64."""
+        _, rows, offsets = self.chunks[chunk]
+        return embedding_bag(rows, r, offsets, mode="sum").double()
+
+    def visit(self, tables: Tables) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """Yield number, log densities `(m,)` and responsibilities `(m, K)` of every chunk, under the same tables."""
+        logs = tables.logs()
+        for i, (at, *_) in enumerate(self.chunks):
+            yield i, *_shares(tables, at, logs)
+
+    def score(self, tables: Tables) -> float:
+        """Return the mean log density, nats."""
+        return sum(float(nats.double().sum()) for _, nats, _ in self.visit(tables)) / self.n
+
+
+def _shares(tables: Tables, at: Tensor, logs: Tensor) -> tuple[Tensor, Tensor]:
+    joint = tables.joint(at, logs)
+    nats = torch.logsumexp(joint, 1)
+    return nats, joint.sub_(nats[:, None]).exp_()
+
+
+class Scores:
+    """The cells of numbers on the axis of normal scores.
+
+    Arguments:
+        at: `(p,)` their rows in the tables.
+        owner: `(p,)` the number, 0..d-1, that each belongs to.
+        low, high: `(p,)` normal scores of the edges, infinite at the ends.
+        d: How many numbers.
+    """
+
+    def __init__(self, at: Tensor, owner: Tensor, low: Tensor, high: Tensor, d: int) -> None:
+        self.at, self.owner, self.low, self.high, self.d = at, owner, low, high, d
+        middle = 0.5 * (torch.special.ndtr(low) + torch.special.ndtr(high))
+        self.typical = torch.special.ndtri(middle).clamp(-8, 8)
+
+    @classmethod
+    def of(cls, levels: Levels, columns: Sequence[int], edges: Sequence[Tensor]) -> Scores:
+        """Build from the code columns of numbers and the inner edges of their cells."""
+        first = [int(levels.start[levels.columns.index(j)]) for j in columns]
+        ends = [pad(pad(e, (1, 0), value=-torch.inf), (0, 1), value=torch.inf) for e in edges]
+        none = torch.zeros(0, dtype=torch.float64)
+        at = [torch.arange(s, s + len(e) - 1) for s, e in zip(first, ends, strict=True)]
+        owner = [torch.full((len(e) - 1,), i) for i, e in enumerate(ends)]
+        return cls(
+            torch.cat([none.long(), *at]), torch.cat([none.long(), *owner]), torch.cat([none, *(e[:-1] for e in ends)]),
+            torch.cat([none, *(e[1:] for e in ends)]), len(ends),
+        )  # fmt: skip
+
+    def masses(self, mean: Tensor, sd: Tensor) -> Tensor:
+        """Return probabilities `(p, K)` of the cells under normal distributions, `(d, K)` means and deviations."""
+        a, b = self._standard(mean, sd)
+        flip = a > 0  # the side where tails are small keeps its digits
+        below, above = torch.where(flip, -b, a), torch.where(flip, -a, b)
+        return (_below(above) - _below(below)).clamp_min(SMALLEST)
+
+    def moments(self, mean: Tensor, sd: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and mean square `(p, K)`, about the component's mean, of the scores in every cell."""
+        a, b = self._standard(mean, sd)
+        mass, scale = self.masses(mean, sd), sd[self.owner]
+        height_a, height_b = _height(a), _height(b)
+        first = torch.minimum(torch.maximum((height_a - height_b) / mass, a), b)
+        second = 1 + (_finite(a) * height_a - _finite(b) * height_b) / mass
+        # Where rounding eats the mass, the bounds still hold: squares lie between that of the mean and those of the edges.
+        second = torch.where(mass < FAR, first.square(), torch.maximum(second, first.square()))
+        second = torch.minimum(second, torch.maximum(a.square(), b.square()))
+        return first * scale, second * scale.square()
+
+    def sums(self, values: Tensor) -> Tensor:
+        """Return `(d, K)` sums of `(p, K)` values per number."""
+        return torch.zeros(self.d, values.shape[1], dtype=values.dtype).index_add_(0, self.owner, values)
+
+    def _standard(self, mean: Tensor, sd: Tensor) -> tuple[Tensor, Tensor]:
+        scale, centre = sd[self.owner], mean[self.owner]
+        return (self.low[:, None] - centre) / scale, (self.high[:, None] - centre) / scale
+
+
+def _below(z: Tensor) -> Tensor:
+    """Return the normal distribution function, exact in the lower tail, where `torch.special.ndtr` is not."""
+    return 0.5 * torch.special.erfc(-z / math.sqrt(2))
+
+
+def _height(z: Tensor) -> Tensor:
+    return torch.exp(-0.5 * z.square()) / math.sqrt(2 * math.pi)
+
+
+def _finite(z: Tensor) -> Tensor:
+    return torch.nan_to_num(z, posinf=0.0, neginf=0.0)
+
+
+@dataclass
+class State:
+    """What EM moves: the tables, and the normal distributions `(d, K)` behind those of numbers."""
+
+    tables: Tables
+    mean: Tensor
+    sd: Tensor
+
+
+class Fitter:
+    """The EM loop.
+
+    Arguments:
+        levels: The columns.
+        scores: The cells of numbers.
+        rows: Records to learn from.
+        valid: Records that stop the loop when their score falls, or None.
+        base: `(width, K)` tables of the pseudo-records of every component.
+        smoothing: How many of them it has.
+        tol: Stop when the objective rises by less than this, nats per record.
+    """
+
+    def __init__(
+        self, levels: Levels, scores: Scores, rows: Rows, valid: Rows | None, base: Tensor, smoothing: float, tol: float
+    ) -> None:
+        self.levels, self.scores, self.rows, self.valid = levels, scores, rows, valid
+        self.base, self.smoothing, self.tol = base, smoothing, tol
+
+    # -- the M step --------------------------------------------------------------------------------------------------
+    def maximise(self, counts: Tensor, weights: Tensor, before: State | None) -> State:
+        """Return the state that raises the expected log posterior of `(width, K)` counts and `(K,)` weights.
+
+        Arguments:
+            counts: Expected counts of records.
+            weights: Expected records per component.
+            before: Where the scores in each cell come from; None takes the middle of the cell.
+        """
+        scores, counts = self.scores, counts + self.smoothing * self.base
+        n = counts[scores.at]
+        total = scores.sums(n).clamp_min(1e-12)
+        if before is None:
+            centre, first = torch.zeros_like(total), scores.typical[:, None].expand_as(n)
+            second = first.square()
+        else:
+            centre = before.mean
+            first, second = scores.moments(before.mean, before.sd)
+        shift = scores.sums(n * first) / total
+        var = scores.sums(n * second) / total - shift.square()
+        mean, sd = centre + shift, var.clamp_min(LEAST_SD**2).sqrt()
+        counts[scores.at] = scores.masses(mean, sd)
+        return State(Tables(weights / weights.sum(), self._shared(counts.clamp_min(SMALLEST))), mean, sd)
+
+    def _shared(self, counts: Tensor) -> Tensor:
+        columns = torch.zeros(len(self.levels.counts), counts.shape[1], dtype=counts.dtype)
+        return counts / columns.index_add_(0, self.levels.owner, counts)[self.levels.owner]
+
+    def labelled(self, labels: Tensor, k: int) -> State:
+        """Return the state that fixed components `(n,)` of all records give."""
+        counts = torch.zeros(self.rows.width, k, dtype=torch.float64)
+        for i, part in enumerate(labels.split(len(self.rows.chunks[0][0]))):
+            counts += self.rows.counts(i, torch.nn.functional.one_hot(part, k).float())
+        return self.maximise(counts, torch.bincount(labels, minlength=k).double() + 1e-3, None)
+
+    # -- passes ------------------------------------------------------------------------------------------------------
+    def sweep(self, state: State) -> tuple[float, State]:
+        """Visit all records once; return the mean log density under the old state, nats, and the new state."""
+        counts = torch.zeros_like(state.tables.tables)
+        weights, total = torch.zeros(len(state.tables), dtype=torch.float64), 0.0
+        for i, nats, r in self.rows.visit(state.tables):
+            total += float(nats.double().sum())
+            counts += self.rows.counts(i, r)
+            weights += r.double().sum(0)
+        return total / self.rows.n, self.maximise(counts, weights, state)
+
+    def stride(self, state: State, first: int) -> tuple[float, State, int]:
+        """Visit all records once and move after every chunk, by steps that fall with their number from `first` on."""
+        n, total = self.rows.n, 0.0
+        counts = state.tables.tables * state.tables.weights * n
+        weights = state.tables.weights * n
+        for i, (at, *_) in enumerate(self.rows.chunks):
+            nats, r = _shares(state.tables, at, state.tables.logs())
+            total += float(nats.double().sum())
+            step = (first + i + 2) ** -FORGETTING
+            counts = (1 - step) * counts + step * n / len(at) * self.rows.counts(i, r)
+            weights = (1 - step) * weights + step * n / len(at) * r.double().sum(0)
+            state = self.maximise(counts, weights, state)
+        return total / n, state, first + len(self.rows.chunks)
+
+    def objective(self, nats: float, state: State) -> float:
+        """Return what EM climbs: the mean log density plus the log prior, nats per record."""
+        prior = (self.base * state.tables.tables.clamp_min(SMALLEST).log()).sum()
+        return nats + self.smoothing * float(prior) / self.rows.n
+
+    def run(
+        self, state: State, warm: int, most: int, patience: int, tell: Callable[[int, float], None]
+    ) -> tuple[State, int, float, str]:
+        """Repeat passes until nothing is gained; return the state, the passes, its score in nats, and why it stopped.
+
+        Arguments:
+            state: Where to start.
+            warm: Stepwise passes in front.
+            most: Passes at most.
+            patience: Passes in a row that the validation score may fall.
+            tell: Receives the number of each pass and its score.
+        """
+        best, best_valid, falls, before, nats, done = state, -math.inf, 0, -math.inf, -math.inf, 0
+        for step in range(1, most + 1):
+            if step <= warm:
+                nats, state, done = self.stride(state, done)
+                tell(step, nats)
+                continue
+            nats, updated = self.sweep(state)
+            tell(step, nats)
+            if self.valid is not None:
+                held_out = self.valid.score(state.tables)
+                falls = 0 if held_out > best_valid else falls + 1
+                if held_out > best_valid:
+                    best, best_valid = state, held_out
+                if falls >= patience:
+                    return (
+                        best,
+                        step,
+                        nats,
+                        f"stopped after {step} passes, validation score highest after {step - falls}",
+                    )
+            climbed = self.objective(nats, state)
+            state, gain, before = updated, climbed - before, climbed
+            if gain < self.tol:
+                return state, step, nats, f"converged after {step} passes"
+        return state, most, nats, f"stopped at the limit of {most} passes"
