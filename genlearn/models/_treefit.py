@@ -21,7 +21,6 @@ from ._chowliu import BINARY, Trees, chow_liu, gains, most, pair_counts, tables
 from ._levels import Levels
 
 BLOCK = 64  # trees that are scored at a time
-LEAST = 1e-6  # responsibilities below are left out of the pair counts
 PATIENCE = 3  # passes that the validation score may fall before EM stops
 HOT = 2**28  # one-hot values that are kept between passes
 
@@ -59,11 +58,13 @@ class Rows:
         levels: What the columns are.
         values: `(n, columns)` float32 levels, NaN where absent or unknown.
         leaves: Columns that get no children: they may be absent, and then drop out of every sum.
+        least: Weights that small are left out of the pair counts.
     """
 
     levels: Levels
     values: Tensor
     leaves: Sequence[int] = ()
+    least: float = 0.0
 
     @cached_property
     def hidden(self) -> Tensor:
@@ -87,7 +88,7 @@ class Rows:
         """Return pair counts with `(n,)` weights, over known values."""
         if weights is None:
             return pair_counts(self.levels, self.values)
-        rows = torch.nonzero(weights > LEAST)[:, 0]
+        rows = torch.nonzero(weights > self.least)[:, 0]
         if self.hot is None:
             return pair_counts(self.levels, self.values[rows], weights[rows])
         total = torch.zeros(self.levels.width, self.levels.width, dtype=torch.float64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import ClassVar, Literal, Self
 
 import torch
@@ -22,11 +23,14 @@ COMPONENTS = (10, 30, 100)  # tried one after the other
 SMOOTHINGS = (20.0, 100.0, 5.0)
 EVEN = (0.1, 1.0, 10.0)  # pseudo-records of a single tree, spread evenly
 SHARE = 20  # fewest records per component, if nobody says how many components
-MEMBERS, WORK = 8, 5e9  # most members if nobody says; pair counts times records that they may take together
+MEMBERS, WORK = 8, 5e10  # most members if nobody says; multiplications that a pass of all their trees may take then
 BINS, WIDEST = 16, 4096  # levels of a number, fewer where that makes more levels in all
 MOST_LEVELS = 8192  # pair counts hold a number for every two levels
 MOST_ENTRIES = 2**27  # of all tables
-LARGE = 1_000_000  # values above which scores inside EM are float32
+LARGE, LEAST = (
+    100_000,
+    1e-3,
+)  # values above which scores inside EM are float32, and such small responsibilities count as 0
 SEEDS = 5_000_000  # one-hot values that k-means sees
 FEW = 20  # records below which none are held out
 
@@ -105,7 +109,8 @@ class TreeMixture(Scores, Imputes, Conditional, Model):
         values = cells.encode(code.x)[:, levels.columns].float()
         held = None if valid is None or not len(valid) else cells.encode(valid.x)[:, levels.columns].float()
         gated = {j for s, _ in self.layout_.gates for j in range(s.start, s.stop)}
-        rows = Rows(levels, values, [i for i, j in enumerate(levels.columns) if j in gated])
+        leaves = [i for i, j in enumerate(levels.columns) if j in gated]
+        rows = Rows(levels, values, leaves, LEAST if values.numel() > LARGE else 0.0)
         if self.components == 1 or len(values) < 2:
             grove, why = self._single(rows, held)
         else:
@@ -155,9 +160,10 @@ class TreeMixture(Scores, Imputes, Conditional, Model):
     def _averaged(self, rows: Rows, valid: Tensor | None) -> tuple[Grove, str]:
         """Return the mean of the members."""
         n, width = len(rows.values), len(rows.levels.counts) if rows.binary else rows.levels.width
-        room = MOST_ENTRIES // (rows.levels.width * most(rows.levels))
-        members = self.members or int(max(1, min(MEMBERS, WORK // (n * width**2 + 1))))
-        k, smoothing, first = self._choose(rows, valid, max(1, room // members), members)
+        each = n * width**2  # multiplications for the pair counts of a tree
+        members = self.members or int(max(1, min(MEMBERS, WORK // (COMPONENTS[0] * each))))
+        room = min(MOST_ENTRIES // (rows.levels.width * most(rows.levels)), WORK // each) // members
+        k, smoothing, first = self._choose(rows, valid, max(COMPONENTS[0], int(room)), members)
         fits = [first] + [self._member(rows, valid, m, members, k, smoothing) for m in range(1, members)]
         weights = torch.cat([f.grove.weights for f in fits]) / members
         trees = [f.grove.trees for f in fits]
@@ -173,16 +179,16 @@ class TreeMixture(Scores, Imputes, Conditional, Model):
         options = (self.smoothing,) if self.smoothing is not None else SMOOTHINGS
         k, smoothing = sizes[0], options[0]
         best = self._member(rows, valid, 0, members, k, smoothing)
-        for more in sizes[1:]:
-            found = self._member(rows, valid, 0, members, more, smoothing)
-            if found.score <= best.score:
-                break
-            best, k = found, more
         for other in options[1:]:
             found = self._member(rows, valid, 0, members, k, other)
             if found.score > best.score:
                 best, smoothing = found, other
                 break
+        for more in sizes[1:]:
+            found = self._member(rows, valid, 0, members, more, smoothing)
+            if found.score <= best.score:
+                break
+            best, k = found, more
         return k, smoothing, best
 
     def _member(self, rows: Rows, valid: Tensor | None, m: int, members: int, k: int, smoothing: float) -> Fitted:
@@ -206,7 +212,7 @@ class TreeMixture(Scores, Imputes, Conditional, Model):
         order = torch.randperm(n, generator=self._rng("held out"))
         held = torch.zeros(n, dtype=torch.bool)
         held[order[m % 10 :: 10]] = True
-        return Rows(rows.levels, rows.values[~held], rows.leaves), rows.values[held]
+        return replace(rows, values=rows.values[~held]), rows.values[held]
 
     # -- what was learned --------------------------------------------------------------------------------------------
     def _keep_bins(self, bins: Bins) -> None:
