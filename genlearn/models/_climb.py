@@ -3,9 +3,9 @@ r"""Greedy search for the structure of a Bayesian network: hill climbing and tab
 A move adds an edge, removes one or turns one round. The gains of all moves stand in matrices, and a move changes only the rows of the
 children it touches, since the score is a sum over families. Tabu search goes on from a top to the best neighbour not yet visited.
 
-The first top is seldom the highest, since many moves are equally good and the search commits itself early. So a few columns are freed of
-their edges and the search climbs again, some rounds long, and keeps what is better. Most families were scored before, so a round costs
-little.
+The first top is seldom the highest, since many moves are equally good and the search commits itself early. So a few columns are
+freed of their edges and the search climbs again, some rounds long, and keeps what is better. Most families were scored before: a
+round costs little.
 
 References:
     Iterated Local Search (Lourenco et al., 2003), https://doi.org/10.1007/0-306-48056-5_11
@@ -64,7 +64,7 @@ class Moves:
 
     def copy(self) -> Moves:
         """Return moves from the same graph that go their own way."""
-        other = Moves(self.families, Graph(self.graph.edges), self.max_parents, self.need, self.ban)
+        other = Moves(self.families, self.graph.copy(), self.max_parents, self.need, self.ban)
         other.add, other.drop = self.add.copy(), self.drop.copy()
         return other
 

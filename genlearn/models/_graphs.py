@@ -51,11 +51,19 @@ class Graph:
         self._close()
 
     def _close(self) -> None:
-        parents = [np.flatnonzero(row).tolist() for row in self.edges]
+        parents: list[list[int]] = [[] for _ in self.edges]
+        for child, parent in np.argwhere(self.edges).tolist():
+            parents[child].append(parent)
         self.above[:] = np.eye(len(self.edges), dtype=bool)
         for j in topological(parents):
             for p in parents[j]:
                 self.above[j] |= self.above[p]
+
+    def copy(self) -> Graph:
+        """Return the same graph, to be changed alone."""
+        other = Graph.__new__(Graph)
+        other.edges, other.above = self.edges.copy(), self.above.copy()
+        return other
 
     def parents(self, child: int) -> tuple[int, ...]:
         return tuple(np.flatnonzero(self.edges[child]).tolist())

@@ -25,13 +25,14 @@ from typing import Literal
 
 import numpy as np
 from scipy.sparse import csc_array
-from scipy.special import gammaln, xlogy
+from scipy.special import gammaln
 
 Score = Literal["bic", "bdeu", "k2"]
 Array = np.ndarray
 
 MOST_CELLS = 2**20  # entries of one table of probabilities; larger families score minus infinity
 BLOCK = 2**22  # counts that are held at once
+ROWS = 2**16 - 1  # records that are counted at once, so that a count fits into 16 bits
 
 
 class Families:
@@ -48,14 +49,17 @@ class Families:
         self.sizes = np.asarray(sizes, dtype=np.int64)
         self.levels = np.ascontiguousarray(levels.T, dtype=np.int32)  # a column at a time
         self.score_name, self.equivalent = score, equivalent
-        n = self.levels.shape[1]
+        d, n = self.levels.shape
+        self.known = self.levels >= 0
+        self.complete = bool(self.known.all())
         self.start = np.concatenate([[0], np.cumsum(self.sizes)])
-        # Counts up to 2^24 are exact in float32, which halves the traffic of memory.
-        self.places = np.zeros((n, self.start[-1]), dtype=np.float32 if n < 2**24 else np.float64)
+        self.owner = np.repeat(np.arange(d), self.sizes)
+        self.places = np.zeros((n, self.start[-1]), dtype=np.uint16)  # one-hot; narrow, since counting is reading
         for j, column in enumerate(self.levels):
-            known = np.flatnonzero(column >= 0)
-            self.places[known, self.start[j] + column[known]] = 1
-        self._ones, self._row = np.ones(n, dtype=self.places.dtype), np.arange(n + 1, dtype=np.int32)
+            rows = np.flatnonzero(self.known[j])
+            self.places[rows, self.start[j] + column[rows]] = 1
+        self.whole = [np.bincount(c[k], minlength=r) for c, k, r in zip(self.levels, self.known, sizes, strict=True)]
+        self._ones, self._row = np.ones(min(n, ROWS), dtype=np.uint16), np.arange(min(n, ROWS) + 1, dtype=np.int32)
         self._added: dict[tuple[int, tuple[int, ...]], Array] = {}
         self._alone: dict[tuple[int, tuple[int, ...]], float] = {}
 
@@ -84,27 +88,37 @@ class Families:
         first = 0
         while first < d:
             last = max(first + 1, int(np.searchsorted(self.start, self.start[first] + most, side="right")) - 1)
-            counts = self.places[:, self.start[first] : self.start[last]].T @ self.places
+            counts = np.zeros((self.start[last] - self.start[first], self.start[-1]))
+            for part in self._parts():
+                hot = self.places[part].astype(np.float32)  # sums of so few ones are exact
+                counts += hot[:, self.start[first] : self.start[last]].T @ hot
             for child in range(first, last):
                 rows = slice(self.start[child] - self.start[first], self.start[child + 1] - self.start[first])
                 self._added[child, ()] = self._mask(child, (), self._evaluate(child, counts[None, rows], 1))
             first = last
 
+    def _parts(self) -> list[slice]:
+        """Return rows that are counted at once."""
+        return [slice(i, i + ROWS) for i in range(0, len(self.places), ROWS)]
+
     def _configurations(self, parents: tuple[int, ...]) -> tuple[Array | None, int, int]:
-        """Return every record's configuration among those that occur (negative: unknown), their number, and `q`."""
+        """Return every record's configuration among those that occur (negative: unknown), their number, and `q` <= MOST_CELLS."""
         code, occurring, q = None, 1, 1
         for j in parents:
             size, column = int(self.sizes[j]), self.levels[j]
             q *= size
             if code is None:
-                code, occurring = column.astype(np.int64), size
+                code, occurring = column, size
                 continue
-            code = np.where((code < 0) | (column < 0), -1, code * size + column)
+            unknown = None if self.complete else (code < 0) | (column < 0)
+            code = code * size + column
+            if unknown is not None:
+                code[unknown] = -1
             occurring *= size
             if occurring > 64:  # leave out what never occurs, so that counts grow with the records and not with q
                 found = np.bincount(code + 1, minlength=occurring + 1)[1:] > 0
-                number = np.cumsum(found) - 1
-                code, occurring = np.where(code < 0, -1, number[code]), int(found.sum())
+                number = np.concatenate([[-1], np.cumsum(found, dtype=np.int32) - 1]).astype(np.int32)
+                code, occurring = number[code + 1], int(found.sum())
         return code, max(1, occurring), q
 
     def _count_alone(self, child: int, parents: tuple[int, ...]) -> float:
@@ -112,34 +126,46 @@ class Families:
         if q * r > MOST_CELLS:
             return -math.inf
         code, j, _ = self._configurations(parents)
-        value = self.levels[child].astype(np.int64)
-        known = value >= 0
-        if code is None:
-            return float(self._value(np.bincount(value[known], minlength=r).reshape(1, r, 1), 1.0, r)[0])
-        place = np.where(code < 0, j, code)[known] * r + value[known]
-        counts = np.bincount(place, minlength=(j + 1) * r).reshape(j + 1, r, 1)
-        lump = counts[-1].sum() > 0
-        return float(self._value(counts if lump else counts[:-1], float(q), r, lump)[0])
+        known = self.known[child]
+        value = self.levels[child][known].astype(np.int64)
+        if code is not None:
+            value += np.where(code < 0, j, code)[known] * np.int64(r)
+        counts = np.bincount(value, minlength=(j + 1) * r).reshape(j + 1, r, 1)  # the last: parents not all known
+        score = self._value(counts, float(q), r) - self._charge(q + float(counts[-1].any()), child)
+        return float(score[0])
 
     def _count_adding(self, child: int, parents: tuple[int, ...]) -> Array:
-        r, (code, occurring, q) = int(self.sizes[child]), self._configurations(parents)
-        place = self.levels[child] if code is None else np.where(code < 0, -1, code * r + self.levels[child])
+        r = int(self.sizes[child])
+        if math.prod(int(self.sizes[j]) for j in parents) * r > MOST_CELLS:
+            return np.full(len(self.sizes), -math.inf)
+        code, occurring, q = self._configurations(parents)
         cells = occurring * r
-        place = np.where((place < 0) | (self.levels[child] < 0), cells, place).astype(np.int32)
-        counter = csc_array((self._ones, place, self._row), shape=(cells + 1, len(place)))
-        total = int(self.start[-1])
-        if cells * total <= BLOCK:
-            counts = (counter @ self.places)[:-1].reshape(occurring, r, total)
-            return self._mask(child, parents, self._evaluate(child, counts, q))
-        scores, first = [], 0
-        while first < len(self.sizes):
+        place = self.levels[child] if code is None else code * np.int32(r) + self.levels[child]
+        if not self.complete:
+            unknown = ~self.known[child] if code is None else (code < 0) | ~self.known[child]
+            place = np.where(unknown, cells, place)
+        scores, first, d = [], 0, len(self.sizes)
+        while first < d:
             last = int(np.searchsorted(self.start, self.start[first] + BLOCK // cells, side="right")) - 1
-            last = max(first + 1, last)
-            part = np.ascontiguousarray(self.places[:, self.start[first] : self.start[last]])
-            counts = (counter @ part)[:-1].reshape(occurring, r, -1)
+            last = min(d, max(first + 1, last))
+            counts = self._count(place, cells, first, last).reshape(occurring, r, -1)
             scores.append(self._evaluate(child, counts, q, first, last))
             first = last
         return self._mask(child, parents, np.concatenate(scores))
+
+    def _count(self, place: Array, cells: int, first: int, last: int) -> Array:
+        """Return how often each of the cells meets each level of columns `first` to `last`; cell number `cells` is left out."""
+        whole = last - first == len(self.sizes)
+        total: Array | None = None
+        for part in self._parts():
+            rows = place[part]
+            hot = self.places[part] if whole else self.places[part, self.start[first] : self.start[last]].copy()
+            counter = csc_array(
+                (self._ones[: len(rows)], rows, self._row[: len(rows) + 1]), shape=(cells + 1, len(rows))
+            )
+            counts = (counter @ hot)[:-1]
+            total = counts if total is None else total + counts.astype(np.int64)
+        return np.zeros((cells, self.start[last] - self.start[first])) if total is None else total
 
     def _mask(self, child: int, parents: tuple[int, ...], scores: Array) -> Array:
         scores[[child, *parents]] = -math.inf
@@ -149,34 +175,39 @@ class Families:
         """Return scores of columns `first` to `last` from counts `(configuration, level, place)`."""
         last = len(self.sizes) if last is None else last
         sizes, r = self.sizes[first:last], int(self.sizes[child])
-        owner = np.repeat(np.arange(len(sizes)), sizes)
         begins = self.start[first:last] - self.start[first]
         joint = (q * sizes).astype(np.float64)
-        scores = np.add.reduceat(self._value(counts, joint[owner], r, charge=False), begins)
-        # Records whose parents are not all known share one configuration.
-        whole = np.bincount(self.levels[child][self.levels[child] >= 0], minlength=r)
-        seen = np.add.reduceat(counts.sum(0, dtype=np.float64), begins, axis=1)
-        rest = whole[:, None] - seen
-        lumped = rest.sum(0) > 0.5
-        if lumped.any():
-            scores[lumped] += self._value(rest[None][:, :, lumped], joint[lumped], r, charge=False)
-        scores -= self._charge(joint + lumped, r, whole.sum())
+        owner = self.owner[self.start[first] : self.start[last]] - first
+        scores = np.add.reduceat(self._value(counts, joint[owner], r), begins)
+        charged = joint
+        if not self.complete:  # records whose parents are not all known share one configuration
+            seen = np.add.reduceat(counts.sum(0, dtype=np.float64), begins, axis=1)
+            rest = self.whole[child][:, None] - seen
+            lumped = rest.sum(0) > 0
+            scores[lumped] += self._value(rest[None][:, :, lumped], joint[lumped], r)
+            charged = joint + lumped
+        scores -= self._charge(charged, child)
         return np.where(joint * r > MOST_CELLS, -math.inf, scores)
 
-    def _charge(self, q: Array, r: int, n: float) -> Array | float:
-        return 0.5 * math.log(max(1.0, n)) * (r - 1) * q if self.score_name == "bic" else 0.0
+    def _charge(self, q: Array | float, child: int) -> Array | float:
+        if self.score_name != "bic":
+            return 0.0
+        return 0.5 * math.log(max(1, self.whole[child].sum())) * (self.sizes[child] - 1) * q
 
-    def _value(self, counts: Array, q: Array | float, r: int, lump: bool = False, charge: bool = True) -> Array:
-        """Return scores `(places,)` from counts `(configuration, level, place)`; `q` configurations, one more if `lump`."""
-        each = counts.sum(1, dtype=np.float64)
+    def _value(self, counts: Array, q: Array | float, r: int) -> Array:
+        """Return what counts `(configuration, level, place)` say for `q` configurations, `(places,)`."""
         if self.score_name == "bic":
-            counts = counts.astype(np.float64)
-            value = xlogy(counts, counts).sum((0, 1)) - xlogy(each, each).sum(0)
-        else:
-            q = np.broadcast_to(np.asarray(q, dtype=np.float64), each.shape[1:])
-            alpha = self.equivalent / (q * r) if self.score_name == "bdeu" else np.ones_like(q)
-            value = _rising(counts.reshape(-1, counts.shape[-1]), alpha) - _rising(each, alpha * r)
-        return value - self._charge(np.asarray(q + lump), r, each.sum()) if charge else value
+            return _entropic(counts).sum((0, 1)) - _entropic(counts.sum(1, dtype=np.float64)).sum(0)
+        q = np.broadcast_to(np.asarray(q, dtype=np.float64), counts.shape[2:])
+        alpha = self.equivalent / (q * r) if self.score_name == "bdeu" else np.ones_like(q)
+        each = counts.sum(1, dtype=np.float64)
+        return _rising(counts.reshape(-1, counts.shape[-1]), alpha) - _rising(each, alpha * r)
+
+
+def _entropic(counts: Array) -> Array:
+    """Return `N log N`."""
+    counts = counts.astype(np.float64)
+    return counts * np.log(np.maximum(counts, 1))
 
 
 def _rising(counts: Array, alpha: Array) -> Array:
