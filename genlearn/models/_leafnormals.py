@@ -13,7 +13,9 @@ from ..errors import Problem
 from ._boxlaws import Laws, leaf_sums, level_tables
 from ._forest import Features, Trees
 from ._normals import Dense, log_mass, patterns, truncated
+from ._normals import features as features_of
 
+NARROW = 30  # up to this many numbers all pairs of products in one matrix product beat a product per leaf
 FLOOR = 1e-6  # smallest share of a column's overall variance that a leaf may have
 OUTER = 4_000_000  # entries of outer products held at once
 
@@ -46,8 +48,17 @@ class NormalLeaves(Laws):
         levels, values = self.features.levels, self.values(x)
         out = levels.one_hot(x[:, levels.columns]) @ self._log_tables
         for columns, rows in patterns(~torch.isnan(values)) if self.numbers else []:
-            out[rows] += self.normals.at(columns).log_prob(values[rows][:, columns])
+            out[rows] += self._log_density(values[rows][:, columns], columns)
         return out
+
+    def _log_density(self, values: Tensor, columns: Tensor) -> Tensor:
+        """Return log densities `(n, K)` of some numbers: one matrix product, on standardised numbers, where they are few."""
+        normals = self.normals.at(columns)
+        if not 0 < len(columns) <= NARROW:
+            return normals.log_prob(values)
+        m, s = self.overall[:, columns].double()
+        standard = Dense((normals.mean - m) / s, normals.cov / (s[:, None] * s))
+        return features_of((values - m) / s).T @ standard.quadratic() - s.log().sum()
 
     def pairs(self, x: Tensor, most: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Yield rows, leaves and log densities: every record meets every leaf."""

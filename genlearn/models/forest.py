@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar, Literal, Self
 
 import torch
@@ -23,6 +24,7 @@ NORMALS = 1_000  # leaves in all when each has a covariance: every record meets 
 WIDE = 100  # numbers per record above which a covariance has too many entries
 PAIRS = 4_000_000  # pairs of a record and a leaf held at once
 DRAWN = 4_000_000  # probabilities of levels held at once
+GAIN = 0.02  # accuracy that another forest must take away
 FEWEST = {"product": 5, "gaussian": 20}  # records of a leaf
 
 
@@ -143,7 +145,7 @@ class Forest(Scores, Imputes, Conditional, Model):
             following, left = grower.grow(grower.from_leaves(trees, rng), (self.seed_ + step) % 2**31)
             if left <= 0.5 + self.delta:
                 return trees, f"draws within leaves pass for records, accuracy {left:.3f}"
-            if left >= accuracy:
+            if left > accuracy - GAIN:
                 return trees, f"accuracy no longer falls, {left:.3f}"
             trees, accuracy = following, left
             note = f"stopped at the limit of {step} rounds, accuracy {left:.3f}"
@@ -241,16 +243,26 @@ class Forest(Scores, Imputes, Conditional, Model):
     def _log_prob(self, code: Code) -> Tensor:
         law, log_weights = self._law, self.weights_.log()
         if isinstance(law, NormalLeaves):
-            return torch.cat([torch.logsumexp(law.joint(x) + log_weights, 1) for x in code.x.split(law.rows(PAIRS))])
+            return torch.cat(
+                [
+                    torch.logsumexp(law.joint(x) + log_weights, 1)
+                    for x in code.x.split(max(1, PAIRS // len(log_weights)))
+                ]
+            )
         features, out = law.features(code.x), torch.full((len(code),), -torch.inf, dtype=torch.float64)
         hole = torch.isnan(features).any(1)
         some = bool(hole.any())
         whole = torch.nonzero(~hole)[:, 0] if some else slice(None)
         x, features = (code.x[whole], features[whole]) if some else (code.x, features)
         values, places, total = law.values(x), law.places(x), out[whole].clone()
-        for t in range(law.trees.count):
+
+        def tree(t: int) -> Tensor:
             leaf = law.trees.leaf_of(features, t)
-            total = torch.logaddexp(total, log_weights[leaf] + law.log_prob(values, places, leaf))
+            return log_weights[leaf] + law.log_prob(values, places, leaf)
+
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+            for each in pool.map(tree, range(law.trees.count)):
+                total = torch.logaddexp(total, each)
         out[whole] = total
         if some:
             x, rest = code.x[hole], []
