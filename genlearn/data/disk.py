@@ -39,6 +39,8 @@ def blocks(n: int, width: int, size: int | None = None) -> Iterator[slice]:
     step = memory.block_rows(width) if size is None else size
     for start in range(0, n, step):
         yield slice(start, min(start + step, n))
+        if start + step < n:
+            memory.let_go()
 
 
 def frame_bytes(frame: pd.DataFrame) -> int:

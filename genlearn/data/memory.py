@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import math
 import mmap
 import os
@@ -71,6 +72,23 @@ def room(shape: tuple[int, ...], dtype: Any, *, whole: int | None = None) -> np.
             return np.memmap(file, dtype, "r+", shape=shape).view(np.ndarray)
     except OSError as e:
         raise no_room(e, size) from None
+
+
+def let_go(most: int = 3 * 2**27) -> None:
+    """Let mapped files leave the memory where they take more than `most` bytes of it: they are read again where they are needed.
+
+    The kernel does so by itself when memory runs short; done early, a process shows what it needs and no more. Linux only.
+    """
+    with contextlib.suppress(OSError, AttributeError, StopIteration):
+        status = Path("/proc/self/status").read_text().splitlines()
+        if next(int(line.split()[1]) * 1024 for line in status if line.startswith("RssFile:")) <= most:
+            return
+        libc = ctypes.CDLL(None, use_errno=True)
+        for line in Path("/proc/self/maps").read_text().splitlines():
+            span, access, _, device, *_ = line.split()
+            if access[3] == "s" and "/dev/" not in line and device != "00:00":  # written through to its file
+                start, end = (int(edge, 16) for edge in span.split("-"))
+                libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), mmap.MADV_DONTNEED)
 
 
 def contents(path: Path) -> bytes | memoryview:

@@ -20,7 +20,8 @@ from ._normals import Dense, Factored, features
 FLOOR = 1e-9  # smallest variance of a standardised column, when no prior holds it up
 PAIRS = 128  # up to this many columns all products of pairs in one matrix product beat one product per component
 # Precision of a column, and of all columns together, beyond which a log density loses its digits in float32.
-NARROW, SHARP, SHARPEST = 1e3, 1e4, 1e6
+NARROW, SHARP, SHARPEST = 1e4, 3e4, 1e6
+FAINT = 1e-20  # smallest share of a record that counts for a component that is worked out alone
 
 
 class DenseEM:
@@ -50,40 +51,50 @@ class DenseEM:
         self.second = normals.mean.new_zeros(k, d, d)
 
     def begin(self, columns: Tensor, dtype: torch.dtype) -> None:
-        """Start a group of records that show `columns`; components too narrow for float32 are worked out in float64."""
+        """Start a group of records that show `columns`.
+
+        Products of pairs of columns serve all components at once, but lose digits of a component that is narrow or sharp beside
+        the whole: in float32 such components are worked out one by one, centred.
+        """
         k, d = self.normals.mean.shape
         self.columns, self.rest = columns, _others(columns, d)
         self.part = self.normals.at(columns) if len(self.rest) else self.normals
         o, precisions = len(columns), self.part.precision.diagonal(dim1=1, dim2=2)
-        wide = o and (float(precisions.max()) > NARROW or float(precisions.sum(1).max()) > SHARP)
-        self.dtype = torch.float64 if wide else dtype
-        self.by_pairs = o <= PAIRS
-        if self.by_pairs:
-            self.loadings = self.part.quadratic().to(self.dtype)
-            self.sums = self.total.new_zeros(k, len(self.loadings))
-        else:
-            self.sums = self.total.new_zeros(k, o * o + o + 1)
+        alone = torch.full((k,), o > PAIRS, device=precisions.device)
+        if o and dtype == torch.float32:
+            alone |= (precisions.amax(1) > NARROW) | (precisions.sum(1) > SHARP)
+        self.alone, self.shared = torch.nonzero(alone)[:, 0], torch.nonzero(~alone)[:, 0]
+        self.single = self.part.of(self.alone)
+        self.loadings = self.part.of(self.shared).quadratic().to(dtype) if len(self.shared) else None
+        self.sums = self.total.new_zeros(len(self.shared), o * (o + 1) // 2 + o + 1)
+        zeros, kept = self.total.new_zeros, len(self.alone)
+        self.moments = [zeros(kept), zeros(kept, o), zeros(kept, o, o)]  # about the old means
 
     def density(self, x: Tensor) -> Tensor:
         """Return `(n, K)` log densities of a chunk."""
-        x = x.to(self.dtype)
-        if self.by_pairs:
-            self.chunk = features(x)
-            return (self.loadings.T @ self.chunk).T
         self.chunk = x
-        return self.part.log_prob(x)
+        if self.loadings is None:
+            return self.single.log_prob(x)
+        self.products = features(x)
+        shared = self.loadings.T @ self.products
+        if not len(self.alone):
+            return shared.T
+        out = x.new_empty(len(self.normals.mean), len(x))
+        out[self.shared], out[self.alone] = shared, self.single.log_prob(x).T
+        return out.T
 
     def add(self, r: Tensor) -> None:
         """Add the last chunk with responsibilities `(n, K)`."""
-        r = r.to(self.dtype)
-        if self.by_pairs:
-            self.sums += (self.chunk @ r).T.double()
-            return
-        x, o = self.chunk, len(self.columns)
-        for k in range(r.shape[1]):
-            self.sums[k, : o * o] += ((x * r[:, k : k + 1]).T @ x).double().flatten()
-        self.sums[:, o * o : -1] += (r.T @ x).double()
-        self.sums[:, -1] += r.sum(0).double()
+        if self.loadings is not None:
+            self.sums += (self.products @ (r[:, self.shared] if len(self.alone) else r)).T.double()
+        total, first, second = self.moments
+        for i, k in enumerate(self.alone.tolist()):
+            rows = torch.nonzero(r[:, k] > FAINT)[:, 0]
+            away, own = self.chunk[rows] - self.single.mean[i].to(r.dtype), r[rows, k]
+            weighted = away * own[:, None]
+            total[i] += own.sum().double()
+            first[i] += weighted.sum(0).double()
+            second[i] += (weighted.T @ away).double()
 
     def end(self) -> None:
         """Close a group: add its moments, with those of the numbers it does not show, given what it shows."""
@@ -109,13 +120,20 @@ class DenseEM:
         return [self.total, self.first, self.second]
 
     def _moments(self) -> tuple[Tensor, Tensor, Tensor]:
-        o, sums = len(self.columns), self.sums
-        if not self.by_pairs:
-            return sums[:, -1], sums[:, o * o : -1], sums[:, : o * o].view(-1, o, o)
-        i, j = torch.triu_indices(o, o)
-        ss = sums.new_zeros(len(sums), o, o)
-        ss[:, i, j] = ss[:, j, i] = sums[:, : len(i)]
-        return sums[:, -1], sums[:, len(i) : -1], ss
+        """Return counts, sums and sums of products of the group, about 0."""
+        k, o = len(self.normals.mean), len(self.columns)
+        n, s, ss = self.total.new_zeros(k), self.total.new_zeros(k, o), self.total.new_zeros(k, o, o)
+        if self.loadings is not None:
+            i, j = torch.triu_indices(o, o, device=n.device)
+            pairs = self.sums.new_zeros(len(self.sums), o, o)
+            pairs[:, i, j] = pairs[:, j, i] = self.sums[:, : len(i)]
+            n[self.shared], s[self.shared], ss[self.shared] = self.sums[:, -1], self.sums[:, len(i) : -1], pairs
+        count, away, square = self.moments
+        mean, total = self.single.mean, count[:, None, None]
+        cross = mean[:, :, None] * away[:, None]
+        n[self.alone], s[self.alone] = count, away + count[:, None] * mean
+        ss[self.alone] = square + cross + cross.transpose(1, 2) + total * mean[:, :, None] * mean[:, None]
+        return n, s, ss
 
     def update(self) -> Dense:
         """Return the components that maximise the expected log posterior."""

@@ -18,6 +18,7 @@ from ._rows import CHUNK, Rows
 __all__ = ["CHUNK", "Assign", "Fitter", "Mixture", "Rows", "log_levels"]
 
 PATIENCE = 3  # passes that the validation score may fall before EM stops
+FAINT = -60.0  # smallest log share of a record: smaller ones add nothing, and products of denormal numbers are slow
 RESEEDS = 3  # passes in which a dead component may be planted anew
 
 Assign = Callable[[Tensor, Tensor], Tensor]  # log joint (n, K) and places (n,) of a chunk -> its components (n,)
@@ -123,7 +124,7 @@ class Fitter:
                     joint += log_levels(one_hot, mixture.tables)
                 if assign is None:
                     top = joint.amax(1, keepdim=True)
-                    r = joint.sub_(top).exp_()
+                    r = joint.sub_(top).clamp_min_(FAINT).exp_()
                     mass = r.sum(1, keepdim=True)
                     each = (mass.log() + top)[:, 0].double()
                     r /= mass

@@ -41,6 +41,12 @@ class Dense:
             return self
         return Dense(self.mean[:, columns], self.cov[:, columns][:, :, columns])
 
+    def of(self, components: Tensor) -> Dense:
+        """Return some of the components."""
+        if len(components) == len(self.mean):
+            return self
+        return Dense(self.mean[components], self.cov[components])
+
     def log_prob(self, x: Tensor) -> Tensor:
         """Return `(n, K)` log densities of complete rows `(n, d)`, by one matrix product per component."""
         whiten, log_det = (t.to(x.dtype) for t in self._whiten)
@@ -198,14 +204,14 @@ Normals = Dense | Factored
 
 def features(x: Tensor) -> Tensor:
     """Return all products of pairs of columns, the columns and 1, `(d(d+1)/2 + d + 1, n)`: see `Dense.quadratic`."""
-    x = x.T.contiguous()
-    d, n = x.shape
-    out = x.new_empty(d * (d + 1) // 2 + d + 1, n)
-    start = 0
+    n, d = x.shape
+    pairs = d * (d + 1) // 2
+    out = x.new_empty(pairs + d + 1, n)
+    out[pairs:-1], out[-1] = x.T, 1
+    rows, start = out[pairs:-1], 0
     for i in range(d):
-        torch.mul(x[i], x[i:], out=out[start : start + d - i])
+        torch.mul(rows[i], rows[i:], out=out[start : start + d - i])
         start += d - i
-    out[start:-1], out[-1] = x, 1
     return out
 
 

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from .. import ranks
-from ..data.memory import fits
+from ..data.memory import fits, let_go
 from ._levels import Levels
 from ._normals import patterns
 
 CHUNK = 4096
-BLOCK = 2**22  # values that are read and grouped at a time
+BLOCK = 2**21  # values that are read and grouped at a time
 WORK = 2**23  # values of pairwise products that a chunk may have
 
 
@@ -141,7 +141,8 @@ class Rows:
                 shown = numbers if whole else numbers[rows][:, columns]
                 levels = discrete if whole else discrete[rows]
                 counts = None if weights is None else weights if whole else weights[rows]
-                yield Group(columns, shown.to(self.dtype), levels, counts, rows + block.start)
+                by_column = shown.T.to(self.dtype).contiguous().T  # as products of pairs read it
+                yield Group(columns, by_column, levels, counts, rows + block.start)
 
 
 def blocks(n: int, width: int) -> Iterator[slice]:
@@ -149,6 +150,17 @@ def blocks(n: int, width: int) -> Iterator[slice]:
     size = max(CHUNK, BLOCK // max(1, width))
     for start in range(0, n, size):
         yield slice(start, min(start + size, n))
+        if start + size < n:
+            let_go()
+
+
+def gathered(x: Matrix, places: Tensor) -> Tensor:
+    """Return the rows at some places, in increasing order."""
+    parts = []
+    for part in places.split(2**14):
+        parts.append(x[part])
+        let_go()
+    return torch.cat(parts)
 
 
 def moments(numbers: Matrix, weights: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:

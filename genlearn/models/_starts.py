@@ -11,7 +11,7 @@ from ._em import DenseEM
 from ._levels import Levels
 from ._mixture import Fitter, Mixture
 from ._normals import Dense, Factored, Normals
-from ._rows import Matrix
+from ._rows import Matrix, gathered
 
 SEEDING = 5_000_000  # numbers that k-means sees: a part of the records will do to seed clusters
 LABEL_PULL = 20.0  # squared distance of two labels against the spread of everything else, when clusters are seeded
@@ -37,7 +37,7 @@ class Starts:
         """Return the best of several starts with `k` components."""
         fitter = self.fitter
         places = self._some(k, rng)
-        traits = self.traits(self.numbers[places], self.discrete[places])
+        traits = self.traits(gathered(self.numbers, places), gathered(self.discrete, places))
         weights = None if fitter.rows.weights is None else fitter.rows.weights[places]
         best: tuple[Mixture, Tensor | None] | None = None
         best_score, nats = -float("inf"), 0.0

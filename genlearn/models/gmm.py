@@ -86,7 +86,7 @@ class GMM(Scores, Imputes, Conditional, Model):
         regularization: Pseudo-records per component for each coefficient behind a number: d of them in full matrices, q + 1 in
             `lowrank`, 1 in `diag` and `spherical`. 0 is maximum likelihood.
         smoothing: Pseudo-records in every component's level tables.
-        tol: Stop when a pass gains less than this, nats per record.
+        tol: Stop when a pass gains less than this, nats per record (a hundredth of it under `variational`).
         max_iter: Most passes.
         restarts: k-means++ starts, of which the best after five passes goes on.
         posterior: `mode` climbs the log posterior; `variational` approaches the whole posterior of full components, empties
@@ -215,7 +215,8 @@ class GMM(Scores, Imputes, Conditional, Model):
             strength = self.regularization * (min(self.rank, d) + 1 if self.covariance_ == "lowrank" else 1)
             em = FactoredEM(strength, rows.complete, self.covariance_ == "spherical")
         if self.posterior == "variational":
-            return Bayes(rows, held_out, em, task.base, self.smoothing, self.tol, self.concentration or 1 / k)
+            tol = self.tol / 100  # components empty slowly
+            return Bayes(rows, held_out, em, task.base, self.smoothing, tol, self.concentration or 1 / k)
         return Fitter(rows, held_out, em, task.base, self.smoothing, self.tol)
 
     def _start(self, fitter: Fitter, task: Task, k: int, rng: torch.Generator) -> Mixture:

@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.special import multigammaln
 from scipy.stats import kstest, multivariate_normal, norm, truncnorm
-from sklearn.mixture import GaussianMixture
+from sklearn.mixture import BayesianGaussianMixture, GaussianMixture
 
 from genlearn.data.records import Records
 from genlearn.errors import Problem
@@ -19,7 +20,9 @@ from genlearn.models._levels import Levels
 from genlearn.models._mixture import Fitter, Mixture, Rows
 from genlearn.models._normals import Dense, Factored, log_mass, patterns, truncated
 from genlearn.models._starts import clusters
+from genlearn.models._variational import Bayes, Posterior
 from genlearn.models.gmm import GMM
+from genlearn.models.marginals import Marginals
 
 SHAPES = ["full", "tied", "diag", "spherical", "lowrank"]
 
@@ -55,10 +58,18 @@ def log_prob(model: GMM, x: np.ndarray) -> np.ndarray:
 
 
 # -- EM --------------------------------------------------------------------------------------------------------------
-def climb(x: np.ndarray, discrete: np.ndarray, shape: str, strength: float, passes: int = 25) -> list[float]:
+def climb(
+    x: np.ndarray,
+    discrete: np.ndarray,
+    shape: str,
+    strength: float,
+    passes: int = 25,
+    weights: np.ndarray | None = None,
+) -> list[float]:
     """Return the objective after every pass."""
     levels = Levels(Layout(tuple(Field(f"c{j}", "category", levels=3) for j in range(discrete.shape[1]))))
-    rows = Rows(torch.as_tensor(x), torch.as_tensor(discrete), levels, torch.float64)
+    heavy = None if weights is None else torch.as_tensor(weights, dtype=torch.float64)
+    rows = Rows(torch.as_tensor(x), torch.as_tensor(discrete), levels, torch.float64, heavy)
     d, k = x.shape[1], 3
     em = DenseEM(strength, shape == "tied") if shape in ("full", "tied") else None
     em = em or FactoredEM(strength, rows.complete, shape == "spherical")
@@ -80,25 +91,161 @@ def climb(x: np.ndarray, discrete: np.ndarray, shape: str, strength: float, pass
     return found
 
 
+@pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("holes", [0.0, 0.2])
 @pytest.mark.parametrize("strength", [0.0, 2.0])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_em_never_decreases(shape: str, strength: float, holes: float) -> None:
-    x = blobs(300, 4, 3, 0)
-    rng = np.random.default_rng(1)
-    discrete = rng.integers(3, size=(300, 2)).astype(float)
-    x[rng.random(x.shape) < holes] = np.nan
-    discrete[rng.random(discrete.shape) < holes] = np.nan
-    found = np.array(climb(x, discrete, shape, strength))
+def test_em_never_decreases(shape: str, strength: float, holes: float, weighted: bool) -> None:
+    x, discrete = holed(300, holes)
+    weights = np.random.default_rng(2).gamma(0.5, 2.0, 300) if weighted else None
+    found = np.array(climb(x, discrete, shape, strength, weights=weights))
     assert (np.diff(found) > -1e-7).all()  # the variance floor of 1e-9 may cost this much
     assert found[-1] - found[0] > 0.1
 
 
-def test_em_with_more_columns_than_pairs_pay_for() -> None:
-    """Above 40 columns products of pairs give way to one product per component: same law."""
-    x = blobs(400, 45, 2, 3)
+def holed(n: int, share: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return numbers and levels of which a share is unknown."""
+    x, rng = blobs(n, 4, 3, 0), np.random.default_rng(1)
+    discrete = rng.integers(3, size=(n, 2)).astype(float)
+    x[rng.random(x.shape) < share] = np.nan
+    discrete[rng.random(discrete.shape) < share] = np.nan
+    return x, discrete
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_whole_weights_are_repeated_records(shape: str) -> None:
+    """Also of weight 0, and where numbers are missing: the same objective in every pass, to the rounding of sums."""
+    x, discrete = holed(200, 0.2)
+    weights = np.random.default_rng(3).integers(0, 4, 200)
+    found = climb(x, discrete, shape, 2.0, weights=weights)
+    np.testing.assert_allclose(found, climb(np.repeat(x, weights, 0), np.repeat(discrete, weights, 0), shape, 2.0))
+
+
+def test_weights_of_a_fit() -> None:
+    x, weights = blobs(200, 2, 1, 0), np.random.default_rng(0).integers(0, 4, 200)
+    weighted = GMM(components=1, random_state=0).fit(x, weights=weights)
+    repeated = GMM(components=1, random_state=0).fit(np.repeat(x, weights, 0))
+    np.testing.assert_allclose(weighted.log_prob(x), repeated.log_prob(x), rtol=1e-9)
+    for wrong in (weights[:-1], -weights, weights * np.nan, 0 * weights, ["a"] * 200):
+        with pytest.raises(Problem, match="weights"):
+            GMM(components=1).fit(x, weights=wrong)
+    with pytest.raises(Problem, match="gmm"):
+        Marginals().fit(x, weights=weights)
+
+
+@pytest.mark.parametrize("alone", [0, 50])
+def test_em_with_columns_in_pairs_and_components_alone(alone: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Above a number of columns, and where components are sharp, products of pairs give way to one product per component."""
+    x = blobs(300, 20, 2, 3)
     x[:40, :3] = np.nan
-    assert (np.diff(climb(x, np.zeros((400, 0)), "full", 5.0, passes=8)) > -1e-7).all()
+    plain = climb(x, np.zeros((300, 0)), "full", 5.0, passes=8)
+    monkeypatch.setattr("genlearn.models._em.PAIRS", 18 if alone else 0)
+    np.testing.assert_allclose(climb(x, np.zeros((300, 0)), "full", 5.0, passes=8), plain, rtol=1e-9)
+    assert (np.diff(plain) > -1e-7).all()
+
+
+def test_the_same_fit_from_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Records that are read anew in every pass, block by block, give the bytes of those that are held."""
+    frame = mixed(3000, 0)
+    frame.loc[::7, "x"] = np.nan
+    monkeypatch.setattr("genlearn.models._rows.BLOCK", 10_000)
+    models = []
+    for held in (True, False):
+        monkeypatch.setattr("genlearn.models._rows.fits", lambda size, held=held: held)
+        for shape in ("full", "lowrank"):
+            models.append(GMM(components=3, covariance=shape, rank=1, random_state=0).fit(Records("table", frame)))
+    for one, other in ((models[0], models[2]), (models[1], models[3])):
+        assert all(torch.equal(a, other._state()[0][k]) for k, a in one._state()[0].items())
+
+
+@pytest.mark.parametrize("select", ["held-out", "bic"])
+def test_components_are_counted(select: str) -> None:
+    """Three clusters that lie 20 deviations apart are three components."""
+    rng, notes = np.random.default_rng(0), []
+    x = rng.normal(size=(600, 2)) + rng.integers(3, size=(600, 1)) * 20
+    model = GMM(components="auto", select=select, random_state=0).fit(x, watch=[lambda e: notes.append(e.note)])
+    assert len(model.weights_) == 3
+    assert f"3 components by {select}" in notes[-1]
+
+
+# -- variational Bayes -----------------------------------------------------------------------------------------------
+def believe(
+    x: np.ndarray, discrete: np.ndarray, labels: np.ndarray, passes: int, k: int = 4
+) -> tuple[list[float], Posterior]:
+    """Return the lower bound before every pass, in nats, and the beliefs; the prior has two degrees of freedom beside the columns."""
+    levels = Levels(Layout(tuple(Field(f"c{j}", "category", levels=3) for j in range(discrete.shape[1]))))
+    rows = Rows(torch.as_tensor(x), torch.as_tensor(discrete), levels, torch.float64)
+    d, em = x.shape[1], DenseEM(x.shape[1] + 2.0)
+    base = torch.full((levels.width,), 1 / 3, dtype=torch.float64)
+    fitter = Bayes(rows, None, em, base, 1.0, 0.0, 0.5)
+    em.target = torch.eye(d, dtype=torch.float64)
+    start = Mixture(torch.ones(k).double() / k, Dense(torch.zeros(k, d).double(), torch.eye(d).double().repeat(k, 1, 1)),
+                    torch.ones(k, levels.width).double())  # fmt: skip
+    beliefs = fitter.sweep(rows, start, lambda joint, places: torch.as_tensor(labels)[places])[1]
+    bounds = []
+    for _ in range(passes):
+        nats, updated = fitter.sweep(rows, beliefs)
+        bounds.append(fitter.objective(nats, beliefs) * len(x))
+        beliefs = updated
+    assert isinstance(beliefs, Posterior)
+    return bounds, beliefs
+
+
+@pytest.mark.parametrize("holes", [0.0, 0.3])
+def test_the_lower_bound_never_decreases(holes: float) -> None:
+    x, discrete = holed(200, holes)
+    bounds, beliefs = believe(x, discrete, np.arange(200) % 4, 40)
+    assert (np.diff(bounds) > -1e-8).all()
+    assert bounds[-1] - bounds[0] > 10
+    assert float(beliefs.point.weights.sum()) == pytest.approx(1)
+
+
+def test_the_lower_bound_is_one_of_the_evidence() -> None:
+    """One component: its evidence has a closed form (a normal-Wishart integrates), which the bound reaches."""
+    x = blobs(30, 2, 1, 1)
+    bounds, beliefs = believe(x, np.zeros((30, 0)), np.zeros(30, int), 3, k=1)
+    q, n, d, dof = beliefs.components, len(x), 2, 4.0
+    prior = 4.0 * np.eye(2)
+    wanted = (
+        -0.5 * n * d * math.log(math.pi) + multigammaln(0.5 * (dof + n), d) - multigammaln(0.5 * dof, d)
+        + 0.5 * dof * np.linalg.slogdet(prior)[1] - 0.5 * (dof + n) * np.linalg.slogdet(q.scatter[0].numpy())[1]
+        - 0.5 * d * math.log(1 + n)
+    )  # fmt: skip
+    assert bounds[-1] == pytest.approx(wanted, abs=1e-8)
+
+
+def test_variational_bayes_equals_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the same labels both end alike; their bound leaves out constants, the same for every start."""
+    x, gaps = blobs(200, 3, 3, 2), []
+    for seed in (0, 1):
+        labels = np.random.default_rng(seed).integers(4, size=200)
+        bounds, beliefs = believe(x, np.zeros((200, 0)), labels, 600)
+        theirs = BayesianGaussianMixture(
+            n_components=4, weight_concentration_prior_type="dirichlet_distribution", weight_concentration_prior=0.5,
+            mean_prior=np.zeros(3), mean_precision_prior=1.0, degrees_of_freedom_prior=5.0, covariance_prior=5 * np.eye(3),
+            max_iter=600, tol=1e-14, reg_covar=0.0,
+        )  # fmt: skip
+        monkeypatch.setattr(
+            theirs, "_initialize_parameters", lambda x, *_, m=theirs, y=labels, **__: m._initialize(x, np.eye(4)[y])
+        )
+        theirs.fit(x)
+        np.testing.assert_allclose(beliefs.point.weights, theirs.weights_, atol=1e-5)
+        np.testing.assert_allclose(beliefs.point.normals.mean, theirs.means_, atol=1e-4)
+        np.testing.assert_allclose(beliefs.point.normals.cov, theirs.covariances_, atol=1e-4)
+        gaps.append(bounds[-1] - theirs.lower_bound_)
+    assert gaps[0] == pytest.approx(gaps[1], abs=1e-5)
+
+
+def test_variational_bayes_empties_components() -> None:
+    """Two clusters need no ten components, and what is kept is a density that data like them score as well under."""
+    x, test = blobs(800, 2, 2, 5), blobs(800, 2, 2, 5)[:200]
+    model = GMM(components=10, posterior="variational", concentration=0.01, random_state=0).fit(x)
+    assert int((model.weights_ > 0.02).sum()) <= 4
+    assert model.score(test) > GMM(components=2, random_state=0).fit(x).score(test) - 0.1
+    with pytest.raises(Problem, match="full"):
+        GMM(posterior="variational", covariance="diag").fit(x)
+    with pytest.raises(Problem, match="smoothing"):
+        GMM(posterior="variational", smoothing=0.0).fit(x)
 
 
 @pytest.mark.parametrize("shape", ["full", "tied", "diag", "spherical"])
@@ -134,19 +281,23 @@ def _unit_precisions(shape: str) -> np.ndarray:
     ]
 
 
-def test_float32_chunks_agree_with_float64() -> None:
+@pytest.mark.parametrize("width", [1.0, 1e-3])
+def test_float32_chunks_agree_with_float64(width: float) -> None:
+    """Also where a component is a thousand times narrower than the whole: float32 carries 7 digits, sums are float64."""
     x = blobs(2000, 6, 3, 5)
+    x[:400] = x[:400] * width + (1 - width)
     scores = []
     for dtype in (torch.float32, torch.float64):
         rows = Rows(torch.as_tensor(x), torch.zeros(2000, 0), Levels(numbers_only(x)), dtype)
-        mean = torch.as_tensor(x[:3])
-        mixture = Mixture(torch.full((3,), 1 / 3, dtype=torch.float64), Dense(mean, torch.eye(6).double().repeat(3, 1, 1)),
+        mean, unit = torch.as_tensor(x[[0, 500, 501]]), torch.eye(6).double()
+        cov = torch.stack([unit * width**2, unit, unit])
+        mixture = Mixture(torch.full((3,), 1 / 3, dtype=torch.float64), Dense(mean, cov),
                           torch.zeros(3, 0, dtype=torch.float64))  # fmt: skip
-        fitter = Fitter(rows, None, DenseEM(0.0), torch.zeros(0, dtype=torch.float64), 0.0, 0.0)
+        fitter = Fitter(rows, None, DenseEM(0.0), torch.zeros(0).double(), 0.0, 0.0)
         for _ in range(10):
             mixture = fitter.sweep(rows, mixture)[1]
         scores.append(fitter.score(rows, mixture))
-    assert scores[0] == pytest.approx(scores[1], rel=1e-5)  # float32 carries 7 digits; sums are float64
+    assert scores[0] == pytest.approx(scores[1], abs=1e-4)
 
 
 def test_components_stop_at_the_records_and_dead_ones_are_replanted() -> None:
