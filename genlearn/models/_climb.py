@@ -22,7 +22,7 @@ from ._graphs import Graph, Parents
 from ._scores import Array, Families
 
 TIE = 1e-6  # nats that count as no difference
-ROUNDS = 20
+ROUNDS = 16
 FREED = 1 / 8  # share of the columns that a round frees of their edges
 MOST_FREED = 8
 REMEMBERED = 100  # graphs that tabu search does not visit again
@@ -83,8 +83,12 @@ class Moves:
 
     def gains(self) -> Array:
         """Return gains `(3, d, d)` of adding, removing and turning round; turning may still close a cycle."""
-        add = np.where(self.graph.above.T, -np.inf, self.add)
-        return np.stack([add, self.drop, self.drop + self.add.T])
+        gains = np.empty((3, *self.add.shape))
+        gains[0] = self.add
+        gains[0, self.graph.above.T] = -np.inf
+        gains[1] = self.drop
+        np.add(self.drop, self.add.T, out=gains[2])
+        return gains
 
     def best(self, first: Array, visited: Collection[bytes], floor: float) -> tuple[float, int, int, int] | None:
         """Return gain, kind, child and parent of the best move that gains more than `floor`, or None."""
@@ -94,9 +98,9 @@ class Moves:
             highest = float(flat.max())
             if not highest > floor:
                 return None
-            tied = np.flatnonzero(flat >= highest - TIE)
+            tied = (flat >= highest - TIE).nonzero()[0]
             chosen = int(tied[np.argmin(first.reshape(-1)[tied % first.size])]) if len(tied) > 1 else int(tied[0])
-            kind, child, parent = (int(i) for i in np.unravel_index(chosen, gains.shape))
+            kind, child, parent = _place(chosen, len(self.need))
             legal = kind != 2 or self.graph.turns(child, parent)
             if legal and not (visited and self.after(kind, child, parent) in visited):
                 return float(flat[chosen]), kind, child, parent
@@ -135,6 +139,12 @@ class Moves:
         if kind == 2:
             self.graph.add(parent, child)
         self.refresh((child, parent) if kind == 2 else (child,))
+
+
+def _place(chosen: int, d: int) -> tuple[int, int, int]:
+    """Return the position `(kind, child, parent)` of a flat one."""
+    kind, rest = divmod(chosen, d * d)
+    return kind, *divmod(rest, d)
 
 
 def _ascend(moves: Moves, first: Array, patience: int) -> float:

@@ -66,7 +66,7 @@ class Graph:
         return other
 
     def parents(self, child: int) -> tuple[int, ...]:
-        return tuple(np.flatnonzero(self.edges[child]).tolist())
+        return tuple(self.edges[child].nonzero()[0].tolist())
 
     def add(self, child: int, parent: int) -> None:
         self.edges[child, parent] = True

@@ -59,6 +59,7 @@ class Families:
             rows = np.flatnonzero(self.known[j])
             self.places[rows, self.start[j] + column[rows]] = 1
         self.whole = [np.bincount(c[k], minlength=r) for c, k, r in zip(self.levels, self.known, sizes, strict=True)]
+        self.price = 0.5 * np.log(np.maximum(1, self.known.sum(1))) * (self.sizes - 1)  # of a configuration, in BIC
         self._ones, self._row = np.ones(min(n, ROWS), dtype=np.uint16), np.arange(min(n, ROWS) + 1, dtype=np.int32)
         self._added: dict[tuple[int, tuple[int, ...]], Array] = {}
         self._alone: dict[tuple[int, tuple[int, ...]], float] = {}
@@ -192,7 +193,7 @@ class Families:
     def _charge(self, q: Array | float, child: int) -> Array | float:
         if self.score_name != "bic":
             return 0.0
-        return 0.5 * math.log(max(1, self.whole[child].sum())) * (self.sizes[child] - 1) * q
+        return self.price[child] * q
 
     def _value(self, counts: Array, q: Array | float, r: int) -> Array:
         """Return what counts `(configuration, level, place)` say for `q` configurations, `(places,)`."""

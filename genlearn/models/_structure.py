@@ -87,8 +87,7 @@ def learn(
 def content_order(levels: Array, sizes: Sequence[int]) -> list[int]:
     """Return the columns in an order that depends on their content only (and on their position where they are equal)."""
     keys = []
-    for j in range(levels.shape[1]):
-        column = np.ascontiguousarray(levels[:, j], dtype=np.int32)
+    for j, column in enumerate(np.ascontiguousarray(levels.T, dtype=np.int32)):
         share = np.bincount(column[column >= 0], minlength=1) / max(1, len(column))
         entropy = -float((share * np.log(np.maximum(share, 1e-300))).sum())
         keys.append((-round(entropy, 9), sizes[j], hashlib.blake2b(column.tobytes(), digest_size=16).digest(), j))
