@@ -7,6 +7,8 @@ case $peer in
   pythae) packages=(torch==2.13.0 "numpy<2.5" pythae==0.1.2) ;;
   pgmpy) packages=(pgmpy==1.1.2) ;;
   pyagrum) packages=(pyagrum==3.3.1 pandas==3.1.1) ;;
+  arfpy) packages=(arfpy==0.1.1 "numpy<2" "pandas<2.3" "scipy<1.14" "scikit-learn<1.6") ;;
+  xgboost) packages=(xgboost==3.2.0 numpy==2.4.6 pandas==3.1.1 scikit-learn==1.9.1) ;;
   *) echo "no peer named $peer" >&2; exit 2 ;;
 esac
 python3 -m venv "$peer"

@@ -22,7 +22,7 @@ from torch import Tensor
 from ._forest import LOWEST, Features, Trees
 from ._normals import LOG_2PI, log_mass, truncated
 
-PRIOR = 0.5  # pseudo-records behind the variance of a leaf
+PRIOR = 0.2  # pseudo-records behind the variance of a leaf
 AT_ONCE = 500_000  # densities of a record in a leaf
 STEPS = 8  # steps towards the moments of a truncated normal
 
