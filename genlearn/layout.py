@@ -89,12 +89,15 @@ class Code:
         y: `(n,)` int64 labels of the layout's target, -1 where unknown; None without a target.
         mask: `(n, d)` bool, True where the value is known; None if everything is.
         log_det: `(n,)` float64, what the codec's change of variables adds to the log density, in nats.
+        chance: `(n, d)` uint8, where binary values are draws: each is 1 with probability chance / 255. Training by gradient steps
+            draws them anew for every batch.
     """
 
     x: Tensor
     y: Tensor | None = None
     mask: Tensor | None = None
     log_det: Tensor | None = None
+    chance: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.x)
@@ -103,7 +106,7 @@ class Code:
         def pick(t: Tensor | None) -> Tensor | None:
             return None if t is None else t[rows]
 
-        return Code(self.x[rows], pick(self.y), pick(self.mask), pick(self.log_det))
+        return Code(self.x[rows], pick(self.y), pick(self.mask), pick(self.log_det), pick(self.chance))
 
     def to(self, device: torch.device | str) -> Code:
         """Return the code on another device."""
@@ -111,7 +114,7 @@ class Code:
         def move(t: Tensor | None) -> Tensor | None:
             return None if t is None else t.to(device)
 
-        return Code(self.x.to(device), move(self.y), move(self.mask), move(self.log_det))
+        return Code(self.x.to(device), move(self.y), move(self.mask), move(self.log_det), move(self.chance))
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,9 @@ class Reading:
     ] = None
     drop_duplicates: Annotated[bool, reading_flag("--drop-duplicates", help="Keep one of equal records.")] = False
     size: Annotated[str | None, reading_flag("--size", metavar="N|HxW", help="Size that images are brought to.")] = None
+    binarize: Annotated[
+        str | None, reading_flag("--binarize", metavar="threshold|dynamic", help="Make images two-valued.")
+    ] = None
     rows: Annotated[
         int | None, reading_flag("--rows", metavar="N", help="Learn from at most so many of the training records.")
     ] = None
@@ -86,6 +89,7 @@ class Reading:
             "scale": self.scale,
             "drop_duplicates": self.drop_duplicates or None,
             "size": None if self.size is None else _size(self.size),
+            "binarize": self.binarize,
             "rows": self.rows,
             "seed": self.split_seed,
         }

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _OF_SPLITS = ("valid", "test", "drop_duplicates", "rows", "seed")
 _READING: dict[str, Any] = {
-    **dict.fromkeys(("modality", "target", "valid", "test", "scale"), str), "types": dict, "label": (str, int),
+    **dict.fromkeys(("modality", "target", "valid", "test", "scale", "binarize"), str), "types": dict, "label": (str, int),
     **dict.fromkeys(("header", "drop_duplicates"), bool), "size": (int, tuple, list), "seed": int, "rows": int,
 }  # fmt: skip
 

@@ -155,7 +155,7 @@ class Codec(ABC):
 
 
 def _tensors(code: Code) -> tuple[Tensor | None, ...]:
-    return code.x, code.y, code.mask, code.log_det
+    return code.x, code.y, code.mask, code.log_det, code.chance
 
 
 def _room(n: int, like: Tensor) -> Tensor:

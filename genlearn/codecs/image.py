@@ -21,7 +21,8 @@ from .numbers import check_array_type
 from .stored import typed
 
 FEW_LEVELS = 32
-KEPT_OPTIONS: dict[str, Any] = {"origin": str, "squeeze": bool, "levels": int}
+DYNAMIC = "dynamic"
+KEPT_OPTIONS: dict[str, Any] = {"origin": str, "squeeze": bool, "levels": int, "binarize": str}
 MOST_VALUES = 2**22  # per image: lists of as many columns still fit anywhere
 
 
@@ -52,7 +53,8 @@ class ImageCodec(Codec):
     Levels \(k = 0..L-1\) stay as they are where the model takes `ordered` (or `binary`, if only two values occur). Else they
     are dequantised: \(z = 2 (k + u)/L - 1\) with \(u \in (0, 1)\), which adds \(d \log(2/L)\) to the log density.
 
-    Options of the records: `levels` (grey levels per channel; found from the data if absent).
+    Options of the records: `levels` (grey levels per channel; found from the data if absent); `binarize="dynamic"`: a pixel is 1 with
+    probability level / 255, drawn anew for every batch, and for scores with numbers that all records share.
 
     Example:
         >>> images = np.array([[[[0], [255]]], [[[255], [255]]]], dtype=np.uint8)
@@ -66,6 +68,7 @@ class ImageCodec(Codec):
     shape: tuple[int, int, int]
     pair: tuple[int, int] | None
     levels: int
+    redraw: bool
     labels: Levels | None
     label_type: str
     target: str
@@ -85,7 +88,8 @@ class ImageCodec(Codec):
         _, h, w, c = x.shape
         self.shape, self.rows = (c, h, w), len(x)
         self.options = {k: records.options[k] for k in KEPT_OPTIONS if k in records.options}
-        self.pair, self.levels = _levels_of(x, records.options.get("levels"))
+        self.redraw = records.options.get("binarize") == DYNAMIC
+        self.pair, self.levels = ((0, 255), 2) if self.redraw else _levels_of(x, records.options.get("levels"))
         self.labels, self.label_type, self.target = None, "object", records.target or "label"
         self.notes = []
         if records.y is not None:
@@ -96,6 +100,8 @@ class ImageCodec(Codec):
             if (lost := int(labels.isna().sum())) and len(found):
                 self.notes.append(f"images without a label: {lost} of {len(x)}")
         self._arrange()
+        if self.redraw:
+            self.notes.append("pixels are drawn anew in every pass: white with probability level / 255")
         if self.layout.fields[0].width:
             self.notes.append(f"pixels are dequantised: uniform noise within each of {self.levels} levels")
         return self
@@ -138,7 +144,9 @@ class ImageCodec(Codec):
                 f"images are {came}, the model was fitted on {h} x {w} x {c} (height x width x channels). Resize them."
             )
         flat = np.array(x.transpose(0, 3, 1, 2), order="C").reshape(len(x), -1)
-        if self.pair is not None:
+        if self.redraw:
+            k = flat
+        elif self.pair is not None:
             low, high = self.pair
             k = (flat == high).view(np.uint8)
             if ((flat != low) & (flat != high)).any():
@@ -164,6 +172,11 @@ class ImageCodec(Codec):
     ) -> Code:
         """Turn levels into a code; see `Codec.transform`."""
         x, log_det, y = raw.k, raw.log_det.clone(), raw.y
+        chance = x if self.redraw else None
+        if chance is not None:
+            x = bernoulli(
+                chance, noise if isinstance(noise, torch.Generator) or noise is None else noise[: self._pixels]
+            )
         if self.layout.fields[0].width:
             x = x.float()
             if isinstance(noise, torch.Generator):
@@ -182,7 +195,7 @@ class ImageCodec(Codec):
             x = torch.cat([x.float(), column], 1)
             mask = None if mask is None else torch.cat([mask, y[:, None] >= 0], 1)
             y = None
-        return Code(x, y, mask, log_det)
+        return Code(x, y, mask, log_det, chance)
 
     @property
     def _hwc(self) -> tuple[int, int, int]:
@@ -263,6 +276,7 @@ class ImageCodec(Codec):
             "shape": list(self.shape),
             "pair": None if self.pair is None else list(self.pair),
             "levels": self.levels,
+            "redraw": self.redraw,
             "labels": None if self.labels is None else list(self.labels.values),
             "label_type": self.label_type,
             "target": self.target,
@@ -276,7 +290,7 @@ class ImageCodec(Codec):
         """Rebuild a fitted codec."""
         codec = cls(frozenset(typed(spec["takes"], tuple[str, ...])), typed(spec["fold"], bool))
         codec.shape, codec.levels = typed(spec["shape"], tuple[int, int, int]), typed(spec["levels"], int)
-        codec.pair = typed(spec["pair"], tuple[int, int] | None)
+        codec.pair, codec.redraw = typed(spec["pair"], tuple[int, int] | None), typed(spec.get("redraw", False), bool)
         if not 2 <= codec.levels <= 256 or not all(0 <= v <= 255 for v in codec.pair or ()) or min(codec.shape) < 1:
             raise ValueError(f"no images of shape {codec.shape} have {codec.levels} levels from {codec.pair or 0}")
         labels = typed(spec["labels"], tuple[Any, ...] | None)
@@ -290,6 +304,19 @@ class ImageCodec(Codec):
 
 
 codec = ImageCodec
+
+
+def bernoulli(chance: Tensor, noise: Tensor | torch.Generator | None) -> Tensor:
+    """Return uint8 draws that are 1 with probability `chance / 255`: from a generator, from uniform numbers, or the likelier value.
+
+    Example:
+        >>> bernoulli(torch.tensor([0, 100, 200, 255], dtype=torch.uint8), None).tolist()
+        [0, 0, 1, 1]
+    """
+    if noise is None:
+        return (chance > 127).to(torch.uint8)
+    u = torch.rand(chance.shape, generator=noise, device=chance.device) if isinstance(noise, torch.Generator) else noise
+    return (u * 255 < chance).to(torch.uint8)
 
 
 def _check(x: Any) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from ..errors import Problem, did_you_mean
 from .arrange import labels_of_paths, parts_of_paths
 from .arrays import array_records
+from .binary import Binarize, binarized, check_binarize
 from .cells import check_cells
 from .cleaning import NATURAL_REPEATS, column_notes, duplicate_notes, inferred, repeated, repeats_in, summarise
 from .images import ImageFile, load_images
@@ -39,6 +40,7 @@ def read(
     test: Any = None,
     header: bool = True,
     size: int | tuple[int, int] | None = None,
+    binarize: Binarize | None = None,
     rows: int | None = None,
     seed: int = 0,
 ) -> Dataset:
@@ -62,6 +64,8 @@ def read(
         test: A source for the test part.
         header: False: the first row of a delimited file is data. True: it is a header unless it parses like the body.
         size: Height and width of images in pixels; one number for a square.
+        binarize: Make images two-valued: `threshold` at half; `dynamic`: a pixel is white with probability level / 255, drawn once
+            for valid and test and anew for every training batch.
         rows: Learn from at most so many records, drawn from the training part; valid and test stay as they are.
         seed: Same seed, same split.
 
@@ -74,6 +78,7 @@ def read(
         '1,797 images 8x8 grey, 10 labels · train 1,257 / valid 180 / test 360'
     """
     _check(target, label, modality, scale, rows, seed)
+    check_binarize(binarize)
     main = _open(source, modality)
     given: dict[str, Source] = {n: _open(s, modality) for n, s in (("valid", valid), ("test", test)) if s is not None}
     if isinstance(source, Dataset) and not given and not any((target, label, types, scale, drop_duplicates)):
@@ -101,6 +106,8 @@ def read(
         notes += column_notes(whole, columns)
     cut, said = _cut(parts, drop_duplicates, seed)
     notes += said
+    if binarize is not None:
+        cut = {name: binarized(part, binarize, name, seed) for name, part in cut.items()}
     if rows is not None and rows < (n := len(cut["train"])):
         cut["train"] = cut["train"].take(np.sort(np.random.default_rng(seed).permutation(n)[:rows]))
         notes.append(f"{rows:,} of {n:,} training records are learned from (--rows).")
@@ -123,7 +130,9 @@ def read_all(source: Any, **options: Any) -> Records:
         178
     """
     known = {
-        k: v for k, v in options.items() if k in ("target", "label", "modality", "types", "scale", "header", "size")
+        k: v
+        for k, v in options.items()
+        if k in ("target", "label", "modality", "types", "scale", "header", "size", "binarize")
     }
     if unknown := sorted(set(options) - set(known)):
         raise Problem(f"read_all takes no {', '.join(unknown)}. Use read for splits.")
@@ -135,6 +144,8 @@ def read_all(source: Any, **options: Any) -> Records:
     )
     parts = {name: _optioned(r, known.get("types"), known.get("scale")) for name, r in parts.items()}
     records = Records.join([parts[name] for name in ("all", *_PARTS) if name in parts])
+    if known.get("binarize") == "threshold":  # what is dynamic, the codec of a model draws
+        records = binarized(records, "threshold", "test", 0)
     return (
         _targeted(records, main.target if wish is None else wish, main.where)
         if records.modality == "table"

@@ -57,9 +57,18 @@ class Feed:
             self._order = torch.randperm(len(self.code), generator=order).to(self.code.x.device)
         self.position += 1
         rows = ranks.mine(self._order[place * self.size : (place + 1) * self.size])
-        x = self.code.x.index_select(0, rows).to(self.device, non_blocking=True)
+        x = self._drawn(rows) if self.code.chance is not None else self.code.x.index_select(0, rows)
+        x = x.to(self.device, non_blocking=True)
         y = None if self.code.y is None else self.code.y.index_select(0, rows).to(self.device)
         return x, y
+
+    def _drawn(self, rows: Tensor) -> Tensor:
+        """Return fresh draws of binary values, from the place in the run: the global batch's, this process's rows of them."""
+        assert self.code.chance is not None
+        rng = torch.Generator().manual_seed(mix(self.seed, self.position, 11))
+        u = ranks.mine(torch.rand(self.size, self.code.chance.shape[1], generator=rng))
+        chance = self.code.chance.index_select(0, rows)
+        return (u.to(chance.device) * 255 < chance).to(torch.uint8)
 
 
 class Noise:
