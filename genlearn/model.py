@@ -41,6 +41,7 @@ from .lock import alone_in
 from .registry import model_class, model_names, models_with
 from .saving import load_model, names_state, save_model
 from .settings import Setting, settings_of
+from .store import check_codec
 from .training.identity import check_alike, identity_of
 
 # What a model file needs beside layouts and nets, in one place.
@@ -127,6 +128,7 @@ class Model(Estimator):
         self.seed_: int = self._choose_seed(run)
         codec = codec_for(run.train.modality)(self.takes, self.label_as_field, self.number_scale)
         self.codec_: Codec = codec.fit(run.train)
+        check_codec(self.codec_.to_json())
         self._check_memory(len(run.train))
         code = self.codec_.encode(run.train, noise=self._rng("dequantise"))
         valid_code = None

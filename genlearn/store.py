@@ -80,6 +80,15 @@ def json_bytes(value: Any) -> bytes:
     return text.encode("utf-8", "backslashreplace")
 
 
+def check_codec(codec: Any) -> None:
+    """Raise `Problem`, before anything is learned, if a codec as JSON would be longer than what can be read back."""
+    if (size := len(json_bytes(codec))) > MOST[CODEC]:
+        raise Problem(
+            f"what the columns hold takes {size:,} bytes to write down, at most {MOST[CODEC]:,} can be read back. "
+            "Leave out columns of very many different values."
+        )
+
+
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file aside, flush it to the disk and rename it."""
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")

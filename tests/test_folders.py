@@ -69,6 +69,8 @@ def test_what_save_writes_load_reads(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(Problem, match=r"codec.json would have [\d,]+ bytes, at most 100 can be read back"):
         model.save(tmp_path / "m")
     assert not (tmp_path / "m").exists()
+    with pytest.raises(Problem, match=r"takes [\d,]+ bytes to write down, at most 100"):  # before anything is learned
+        GMM(components=1).fit(np.zeros((20, 2)))
 
 
 # -- folders of earlier versions -------------------------------------------------------------------------------------
