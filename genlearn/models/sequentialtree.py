@@ -18,20 +18,8 @@ from ..errors import Problem
 from ..layout import Code
 from ..model import Conditional, How, Imputes, Model, Scores
 from ._bins import Bins, Cells
-from ._trees import (
-    Floats,
-    Information,
-    Ints,
-    Splits,
-    Tree,
-    choices,
-    grow,
-    informative,
-    most_levels,
-    prune,
-    smoothed,
-    together,
-)
+from ._splits import Information, Splits, grow
+from ._trees import Floats, Ints, Tree, choices, informative, most_levels, prune, smoothed, together
 
 STRENGTHS = (1.0, 3.0, 10.0, 30.0, 100.0)  # pseudo-records of the parent's table, of which left-out records choose
 COARSE = 16  # most levels of a number that a split is judged by: few records fill no more
@@ -128,19 +116,21 @@ class SequentialTree(Scores, Imputes, Conditional, Model):
         numbers = code.x[:, self.layout_.columns("real")].double()
         bins = Bins.fit(numbers, most_levels(self.bins, *numbers.shape))
         self.knots_, self.cdf_, self.tails_, self.cuts_ = bins.knots, bins.cdf, bins.tails, bins.cuts
-        levels, d = self._levels(code), self.layout_.size
+        shuffled = torch.randperm(len(code), generator=self._rng("rows"))  # a part of the records is any part
+        levels, d = self._levels(code[shuffled]), self.layout_.size
         self.order_: list[int] = self._ordered(levels)
         wide = len(self._sizes) > 2 * FEATURES
-        told = informative(levels, self._sizes, self._rng("rows")) if wide else None
+        told = informative(levels, self._sizes) if wide else None
         before = [] if code.y is None else [d]
         splits, tables, sizes, gained = [], [], [], 0.0
         for step, j in enumerate(self.order_):
             looked_at = before
             if told is not None:
                 looked_at = sorted(before, key=lambda i: -float(told[i, j]))[:FEATURES]
-            present = levels[levels[:, j] >= 0]
-            tree, leaves, nats = self._grow(present, j, looked_at)
-            gained += nats * len(present) / len(levels)
+            there = levels[:, j] >= 0
+            seen = levels[:, looked_at] if there.all() else levels[there][:, looked_at]
+            tree, leaves, nats = self._grow(seen, levels[there, j], looked_at, j)
+            gained += nats * len(seen) / len(levels)
             splits.append(np.stack([tree.column, tree.low, tree.high, tree.left], 1))
             tables.append(leaves.ravel())
             sizes.append(len(tree))
@@ -161,39 +151,43 @@ class SequentialTree(Scores, Imputes, Conditional, Model):
         both = itertools.chain.from_iterable((gates[j], j) if j in gates else (j,) for j in columns)
         return list(dict.fromkeys(both))
 
-    def _grow(self, levels: Ints, j: int, before: list[int]) -> tuple[Tree, Floats, float]:
-        """Return the pruned tree of column `j`, the tables of its leaves, and its left-out log likelihood per record."""
-        size, number = self._sizes[j], j in self._numbers
-        splits = Splits(
-            before, [self._sizes[i] for i in before], [i in self._numbers for i in before],
-            [bool((levels[:, i] < 0).any()) for i in before],
-        )  # fmt: skip
+    def _grow(self, seen: Ints, own: Ints, before: list[int], j: int) -> tuple[Tree, Floats, float]:
+        """Return the pruned tree of column `j`, the tables of its leaves, and its left-out log likelihood per record.
+
+        Arguments:
+            seen: `(n, m)` levels of the columns before it.
+            own: `(n,)` its own levels.
+            before: Which columns these are.
+            j: The column.
+        """
+        sizes, numbers, bins = self._sizes, self._numbers, self._bins
+        size, number = sizes[j], j in numbers
+        lacking = [bool((column < 0).any()) for column in seen.T]
+        splits = Splits(range(len(before)), [sizes[i] for i in before], [i in numbers for i in before], lacking)
         few = min(size, COARSE) if number else size
-        target = levels[:, j] * few // size
-        some = np.arange(len(levels))
-        most = max(10_000, SEARCH // (len(self._sizes) * max(1, len(before))))
-        if len(levels) > most:
-            some = torch.randperm(len(levels), generator=self._rng(f"rows {j}"))[:most].numpy()
-        gain = Information(target[some, None], [few], [-1], splits, self.criterion)
-        tree = grow(levels[some], splits, gain, self.min_leaf, self.max_leaves)
-        counts: Floats = np.bincount(tree.route(levels) * size + levels[:, j], minlength=len(tree) * size).astype(float)
+        some = slice(0, max(10_000, SEARCH // (len(sizes) * max(1, len(before)))))
+        gain = Information((own[some, None] * few) // size, [few], [-1], splits, self.criterion)
+        price = math.log(len(splits) + 1)
+        least = price if self.criterion == "entropy" else 0.0
+        tree = grow(seen[some], splits, gain, self.min_leaf, self.max_leaves, least)
+        counts: Floats = np.bincount(tree.route(seen) * size + own, minlength=len(tree) * size).astype(float)
         counts = tree.gather(counts.reshape(-1, size))
-        base: Floats = self._bins.mass(self._numbers.index(j)).numpy() if number else np.full(size, 1 / size)
+        base: Floats = bins.mass(numbers.index(j)).numpy() if number else np.full(size, 1 / size)
         found, root = choices(counts, number), choices(base[None], number)[0]
         root = root / root.sum(1, keepdims=True)
-        price = np.array([math.log(len(splits) + 1)])
         best: tuple[float, float, Tree, Ints] | None = None
         for strength in STRENGTHS:
-            left_out = smoothed(found, tree.parent, root, strength, left_out=True)
+            left_out = smoothed(tree, found, root, strength, left_out=True)
             worth = (found * np.log(np.maximum(left_out, 1e-300))).sum((1, 2))
-            pruned, which = tree.kept(prune(tree, worth, price)[:, 0])
-            total = float(worth[which[pruned.leaves]].sum() - price[0] * len(pruned.leaves))
+            pruned, which = tree.kept(prune(tree, worth, np.array([price]))[:, 0])
+            total = float(worth[which[pruned.leaves]].sum() - price * len(pruned.leaves))
             if best is None or total > best[0]:
                 best = total, strength, pruned, which
         assert best is not None
         total, strength, pruned, which = best
-        tables = together(smoothed(found, tree.parent, root, strength), size, number)[which[pruned.leaves]]
-        return pruned, tables, total / max(1, len(levels))
+        tables = together(smoothed(tree, found, root, strength), size, number)[which[pruned.leaves]]
+        pruned.column = np.array(before, dtype=np.int64)[pruned.column] if before else pruned.column
+        return pruned, tables, total / max(1, len(own))
 
     # -- pieces ------------------------------------------------------------------------------------------------------
     @property
@@ -224,7 +218,7 @@ class SequentialTree(Scores, Imputes, Conditional, Model):
         x = self._cells.encode(code.x)
         if code.y is not None:
             x = torch.cat([x, code.y[:, None].double()], 1)
-        return torch.nan_to_num(x, nan=-1.0).long().numpy()
+        return torch.nan_to_num(x, nan=-1.0).int().numpy()
 
     @property
     def _laws(self) -> list[Law]:
