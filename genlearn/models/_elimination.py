@@ -43,12 +43,13 @@ class Factor:
         return table.reshape(len(table), *(next(sizes) if n in self.nodes else 1 for n in nodes))
 
 
-def min_fill(scopes: Iterable[Sequence[int]], sizes: Sequence[int]) -> list[int]:
+def min_fill(scopes: Iterable[Sequence[int]], sizes: Sequence[int], most: float = math.inf) -> list[int]:
     """Return an order in which to eliminate all nodes of some factors: next the one whose neighbours lack fewest links.
 
     Arguments:
         scopes: Nodes of every factor.
         sizes: Levels of every node: of two that lack as many links, the one with the smaller table is next.
+        most: Entries of a table at which to give up: the order ends before it.
     """
     near: dict[int, set[int]] = {}
     for scope in scopes:
@@ -64,6 +65,8 @@ def min_fill(scopes: Iterable[Sequence[int]], sizes: Sequence[int]) -> list[int]
     order = []
     while costs:
         v = min(costs, key=costs.__getitem__)
+        if costs[v][1] > math.log(most):
+            break
         around = near.pop(v)
         touched = set(around) if costs.pop(v)[0] == 0 else around.union(*(near[u] for u in around))
         for u in around:

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from ..errors import Problem
-from ._elimination import MOST_CELLS, largest, min_fill
+from ._elimination import MOST_CELLS, min_fill
 from ._network import count, edges_of, given_parents, information
 from ._scores import Score
 from ._structure import Search, learn
 
 MOST_PARENTS = 3  # that a column gets where nobody says
+MOST_SEARCHED = 256  # columns of a greedy search
 SEEN = 10_000  # records that the strength of an edge is taken from
 
 
@@ -30,6 +31,14 @@ class Growth:
     required: tuple[str, ...]
     forbidden: tuple[str, ...]
     parameters: str
+
+    def check(self, columns: int) -> None:
+        """Raise `Problem` if there are more columns than the search can take."""
+        if self.edges is None and self.search in ("hill-climbing", "tabu") and columns > MOST_SEARCHED:
+            raise Problem(
+                f"bayesnet: {self.search} weighs every pair of columns again and again and takes {MOST_SEARCHED} of them, "
+                f'not {columns}. Use search "chow-liu", or leave columns out.'
+            )
 
     def parents(
         self, levels: Tensor, sizes: Sequence[int], names: Sequence[str], barred: Collection[tuple[int, int]] = ()
@@ -77,7 +86,7 @@ class Growth:
             )  # fmt: skip
             scopes = [(*p, j) for j, p in enumerate(found)]
             done = self.max_parents is not None or most == 1 or self.search == "chow-liu"
-            if done or largest(scopes, sizes, min_fill(scopes, sizes))[0] <= MOST_CELLS:
+            if done or len(min_fill(scopes, sizes, MOST_CELLS)) == len(scopes):
                 return [list(p) for p in found]
             most -= 1  # exact inference would be out of reach
 

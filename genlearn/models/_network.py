@@ -130,9 +130,9 @@ def count(levels: Tensor, j: int, parents: Sequence[int], sizes: Sequence[int]) 
     family = [*parents, j]
     cells = math.prod(sizes[u] for u in family)
     check_table(cells, len(parents))
-    known = (levels[:, family] >= 0).all(1)
-    at = mixed(levels[known], family, sizes)
-    return torch.bincount(at, minlength=cells).double().view(-1, sizes[j])
+    own = levels[:, family]
+    at = mixed(own, range(len(family)), [sizes[u] for u in family])
+    return torch.bincount(at[(own >= 0).all(1)], minlength=cells).double().view(-1, sizes[j])
 
 
 def check_table(cells: int, parents: int) -> None:

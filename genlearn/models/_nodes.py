@@ -74,7 +74,7 @@ class Nodes:
 
     def encode(self, x: Tensor) -> Tensor:
         """Return the levels `(n, nodes)` of codes, int64, -1 where unknown."""
-        out = torch.empty(len(x), len(self.nodes), dtype=torch.long)
+        out = torch.empty(len(self.nodes), len(x), dtype=torch.long).T  # columns are read one by one
         cut = self.bins.level(x[:, self.numbers].double()) if self.bins is not None else x[:, :0]
         for i, node in enumerate(self.nodes):
             if node.number is None:
