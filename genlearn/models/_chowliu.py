@@ -34,7 +34,7 @@ def pair_counts(levels: Levels, values: Tensor, weights: Tensor | None = None) -
         weights: `(n,)` weights of the rows; 1 by default.
     """
     if set(levels.counts) == {BINARY} and not torch.isnan(values).any():
-        return _of_ones(*ones_product(values, weights))
+        return pairs_of_ones(*ones_product(values, weights))
     total = torch.zeros(levels.width, levels.width, dtype=torch.float64)
     for rows in _chunks(len(values), levels.width):
         hot = levels.one_hot(values[rows], torch.float32)
@@ -53,7 +53,7 @@ def ones_product(values: Tensor, weights: Tensor | None = None) -> tuple[Tensor,
     return total, float(len(values) if weights is None else weights.double().sum())
 
 
-def _of_ones(both: Tensor, n: float) -> Tensor:
+def pairs_of_ones(both: Tensor, n: float) -> Tensor:
     """Return the pair counts of binary columns from those of their ones."""
     d = len(both)
     one = both.diagonal()
@@ -68,7 +68,7 @@ def _of_ones(both: Tensor, n: float) -> Tensor:
 def gains(levels: Levels, pairs: Tensor) -> Tensor:
     r"""Return \(n\,I(x_i; x_j)\) of all columns, `(columns, columns)` nats, over the rows that know both."""
     joint = _blocks(levels, torch.special.xlogy(pairs, pairs))
-    margins = levels.total(pairs)  # (width, columns): how often a level meets a known value of a column
+    margins = _across(levels, pairs)  # (width, columns): how often a level meets a known value of a column
     alone = _down(levels, torch.special.xlogy(margins, margins))
     n = _down(levels, margins)
     gain = (joint - alone - alone.T + torch.special.xlogy(n, n)).clamp_min(0)
@@ -185,22 +185,22 @@ class Trees:
             values: The levels.
             dtype: What products are computed in, where all columns are binary and known.
         """
+        if set(self.levels.counts) == {BINARY} and not torch.isnan(values.sum()):
+            return self.products.log_prob(values, dtype)
         unknown = torch.isnan(values)
         inner = torch.zeros(values.shape[1], dtype=torch.bool)
         inner[self.parents[self.parents >= 0]] = True
         hidden = (unknown & inner).any(1)  # an unknown value without children only leaves its own factor out
         out = torch.empty(len(values), len(self), dtype=torch.float64)
         if not hidden.all():
-            out[~hidden] = self._plain(values[~hidden], dtype)
+            out[~hidden] = self._plain(values[~hidden])
         for rows in torch.nonzero(hidden)[:, 0].split(self.rows) if hidden.any() else []:
             known = self.levels.one_hot(values[rows], torch.float64).bool()
             out[rows] = self.up((known | unknown[rows][:, self.levels.owner]).double())[1].T
         return out
 
-    def _plain(self, values: Tensor, dtype: torch.dtype) -> Tensor:
+    def _plain(self, values: Tensor) -> Tensor:
         """Return log probabilities `(n, K)` of levels that are known wherever a column has children."""
-        if set(self.levels.counts) == {BINARY} and not torch.isnan(values).any():
-            return self.products.log_prob(values, dtype)
         level = torch.nan_to_num(values.T.double(), nan=-1.0).long()  # (columns, n)
         place = torch.where(level < 0, self.levels.width, level + self.levels.start[:, None])
         size = self.tables.shape[2]
@@ -341,11 +341,11 @@ class Products:
     def log_prob(self, values: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
         """Return log probabilities `(n, K)` of `(n, columns)` zeros and ones; `dtype` is what products are computed in."""
         out = torch.empty(len(values), len(self.constant), dtype=torch.float64)
-        weight = torch.cat([self.double, self.single], 1).to(dtype)
-        for rows in _chunks(len(values), weight.shape[1]):
+        single, double = self.single.to(dtype), self.double.to(dtype)
+        for rows in _chunks(len(values), 4 * len(self.first)):
             x = values[rows].T.to(dtype).contiguous()
-            product = torch.cat([x[self.first] * x[self.second], x])
-            out[rows] = (weight @ product).T.double() + self.constant
+            both = x[self.first].mul_(x[self.second])
+            out[rows] = (double @ both).addmm_(single, x).T.double() + self.constant
         return out
 
 
@@ -377,11 +377,18 @@ def _chunks(n: int, width: int) -> list[slice]:
     return [slice(s, s + rows) for s in range(0, n, rows)]
 
 
+def _across(levels: Levels, t: Tensor) -> Tensor:
+    """Sum `(n, width)` over the levels of each column: `(n, columns)`."""
+    if len(set(levels.counts)) == 1:
+        return t.reshape(len(t), len(levels.counts), -1).sum(2)
+    return levels.total(t)
+
+
 def _down(levels: Levels, t: Tensor) -> Tensor:
     """Sum `(width, columns)` over the levels of each column: `(columns, columns)`."""
-    return levels.total(t.T.contiguous()).T
+    return _across(levels, t.T).T
 
 
 def _blocks(levels: Levels, t: Tensor) -> Tensor:
     """Sum `(width, width)` over the levels of each pair of columns: `(columns, columns)`."""
-    return _down(levels, levels.total(t))
+    return _down(levels, _across(levels, t))

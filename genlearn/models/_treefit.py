@@ -17,7 +17,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from ._chowliu import BINARY, Trees, chow_liu, gains, most, pair_counts, tables
+from ._chowliu import BINARY, Trees, chow_liu, gains, most, ones_product, pair_counts, pairs_of_ones, tables
 from ._levels import Levels
 
 BLOCK = 64  # trees that are scored at a time
@@ -89,6 +89,8 @@ class Rows:
         if weights is None:
             return pair_counts(self.levels, self.values)
         rows = torch.nonzero(weights > self.least)[:, 0]
+        if self.binary:
+            return pairs_of_ones(*ones_product(self.values[rows], weights[rows]))
         if self.hot is None:
             return pair_counts(self.levels, self.values[rows], weights[rows])
         total = torch.zeros(self.levels.width, self.levels.width, dtype=torch.float64)
@@ -214,10 +216,30 @@ class Climb:
         return self.smoothing * total
 
 
-def frequencies(rows: Rows, smoothing: float) -> Tensor:
+def frequencies(rows: Rows, smoothing: float, pairs: Tensor | None = None) -> Tensor:
     """Return overall pair frequencies `(width, width)` with `smoothing` pseudo-records spread evenly over all pairs of levels."""
     levels = rows.levels
     size = torch.tensor(levels.counts, dtype=torch.float64)[levels.owner]
-    pairs = rows.pairs() + smoothing / (size[:, None] * size)
+    pairs = (rows.pairs() if pairs is None else pairs) + smoothing / (size[:, None] * size)
     pairs.diagonal().add_(smoothing / size - smoothing / size.square())
     return pairs / (len(rows.values) + smoothing)
+
+
+def single_tree(rows: Rows, smoothings: Sequence[float], valid: Tensor | None = None) -> tuple[Grove, float]:
+    """Return the Chow-Liu tree of records, and the one of several `smoothings` that gives `valid` the highest score.
+
+    Arguments:
+        rows: Records.
+        smoothings: Pseudo-records, spread evenly over all pairs of levels.
+        valid: `(n, columns)` levels that choose; None takes the first.
+    """
+    counted, best = rows.pairs(), (-math.inf, smoothings[0])
+    groves = {}
+    for s in smoothings if valid is not None else smoothings[:1]:
+        pairs = frequencies(rows, s, counted)
+        parents = chow_liu(gains(rows.levels, pairs), rows.leaves)
+        trees = Trees(rows.levels, parents[None], tables(rows.levels, pairs, parents)[None])
+        groves[s] = Grove(torch.ones(1, dtype=torch.float64), trees)
+        if valid is not None:
+            best = max(best, (float(groves[s].log_prob(valid).mean()), s))
+    return groves[best[1]], best[1]

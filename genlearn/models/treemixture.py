@@ -14,14 +14,15 @@ from ..errors import Problem
 from ..layout import Code
 from ..model import Conditional, How, Imputes, Model, Scores
 from ._bins import Bins, Cells
-from ._chowliu import Trees, chow_liu, drawn, gains, likeliest, most, tables
+from ._chowliu import Trees, drawn, likeliest, most
 from ._levels import Levels
 from ._starts import closest, clusters
-from ._treefit import Climb, Fitted, Grove, Rows, frequencies
+from ._treefit import Climb, Fitted, Grove, Rows, frequencies, single_tree
 
 COMPONENTS = (10, 30, 100)  # tried one after the other
-SMOOTHINGS = (20.0, 100.0, 5.0)
-EVEN = (0.1, 1.0, 10.0)  # pseudo-records of a single tree, spread evenly
+SMOOTHINGS = (20.0, 100.0, 500.0)  # tried likewise; the lower one, if the second is no better than the first
+LOWER = 5.0
+EVEN = (1.0, 0.1, 10.0)  # pseudo-records of a single tree, spread evenly
 SHARE = 20  # fewest records per component, if nobody says how many components
 MEMBERS, WORK = 8, 5e10  # most members if nobody says; multiplications that a pass of all their trees may take then
 BINS, WIDEST = 16, 4096  # levels of a number, fewer where that makes more levels in all
@@ -32,6 +33,7 @@ LARGE, LEAST = (
     1e-3,
 )  # values above which scores inside EM are float32, and such small responsibilities count as 0
 SEEDS = 5_000_000  # one-hot values that k-means sees
+SOFT = 0.7  # of the first responsibilities, this much is spread over all components: EM sorts out the rest
 FEW = 20  # records below which none are held out
 
 
@@ -86,7 +88,7 @@ class TreeMixture(Scores, Imputes, Conditional, Model):
     members: int | None = None
     smoothing: float | None = None
     bins: int = BINS
-    tol: float = 1e-3
+    tol: float = 1e-4
     max_iter: int = 100
 
     @classmethod
@@ -150,12 +152,12 @@ class TreeMixture(Scores, Imputes, Conditional, Model):
 
     def _single(self, rows: Rows, valid: Tensor | None) -> tuple[Grove, str]:
         """Return the Chow-Liu tree of all records."""
-        smoothing = self.smoothing
-        if smoothing is None:
-            train, held = (rows, valid) if valid is not None else self._split(rows, 0, 1)
-            scores = {s: float(_tree(train, s).log_prob(held).mean()) for s in EVEN} if held is not None else {1.0: 0.0}
-            smoothing = max(scores, key=lambda s: scores[s])
-        return _tree(rows, smoothing), f"one tree, {smoothing:g} pseudo-records"
+        options = EVEN if self.smoothing is None else (self.smoothing,)
+        if valid is None and len(options) > 1:
+            train, held = self._split(rows, 0)
+            options = (single_tree(train, options, held)[1],)
+        grove, smoothing = single_tree(rows, options, valid)
+        return grove, f"one tree, {smoothing:g} pseudo-records"
 
     def _averaged(self, rows: Rows, valid: Tensor | None) -> tuple[Grove, str]:
         """Return the mean of the members."""
@@ -163,38 +165,42 @@ class TreeMixture(Scores, Imputes, Conditional, Model):
         each = n * width**2  # multiplications for the pair counts of a tree
         members = self.members or int(max(1, min(MEMBERS, WORK // (COMPONENTS[0] * each))))
         room = min(MOST_ENTRIES // (rows.levels.width * most(rows.levels)), WORK // each) // members
-        k, smoothing, first = self._choose(rows, valid, max(COMPONENTS[0], int(room)), members)
-        fits = [first] + [self._member(rows, valid, m, members, k, smoothing) for m in range(1, members)]
+        k, smoothing, first = self._choose(rows, valid, max(COMPONENTS[0], int(room)))
+        fits = [first] + [self._member(rows, valid, m, k, smoothing) for m in range(1, members)]
         weights = torch.cat([f.grove.weights for f in fits]) / members
         trees = [f.grove.trees for f in fits]
         parents, found = torch.cat([t.parents for t in trees]), torch.cat([t.tables for t in trees])
         why = f"{members} of {k} trees each, {smoothing:g} pseudo-records: {first.why} after {first.passes} passes"
         return Grove(weights, Trees(rows.levels, parents, found)), why
 
-    def _choose(self, rows: Rows, valid: Tensor | None, room: int, members: int) -> tuple[int, float, Fitted]:
+    def _choose(self, rows: Rows, valid: Tensor | None, room: int) -> tuple[int, float, Fitted]:
         """Return the components, the smoothing and the first member: the best by the held-out score."""
         n = len(rows.values)
         sizes = [self.components] if self.components else [k for k in COMPONENTS if k * SHARE <= n and k <= room] or [1]
         sizes = [min(k, n) for k in sizes]
         options = (self.smoothing,) if self.smoothing is not None else SMOOTHINGS
         k, smoothing = sizes[0], options[0]
-        best = self._member(rows, valid, 0, members, k, smoothing)
+        best = self._member(rows, valid, 0, k, smoothing)
         for other in options[1:]:
-            found = self._member(rows, valid, 0, members, k, other)
-            if found.score > best.score:
-                best, smoothing = found, other
+            found = self._member(rows, valid, 0, k, other)
+            if found.score <= best.score:
                 break
+            best, smoothing = found, other
+        if len(options) > 1 and smoothing == options[0]:
+            found = self._member(rows, valid, 0, k, LOWER)
+            if found.score > best.score:
+                best, smoothing = found, LOWER
         for more in sizes[1:]:
-            found = self._member(rows, valid, 0, members, more, smoothing)
+            found = self._member(rows, valid, 0, more, smoothing)
             if found.score <= best.score:
                 break
             best, k = found, more
         return k, smoothing, best
 
-    def _member(self, rows: Rows, valid: Tensor | None, m: int, members: int, k: int, smoothing: float) -> Fitted:
+    def _member(self, rows: Rows, valid: Tensor | None, m: int, k: int, smoothing: float) -> Fitted:
         """Fit one mixture."""
         if valid is None:
-            rows, valid = self._split(rows, m, members)
+            rows, valid = self._split(rows, m)
         rng = self._rng(f"start {m}")
         dtype = torch.float32 if rows.values.numel() > LARGE else torch.float64
         climb = Climb(rows, valid, frequencies(rows, 1.0), smoothing, dtype)
@@ -204,7 +210,7 @@ class TreeMixture(Scores, Imputes, Conditional, Model):
         self._passes += 1
         self._tell(self._passes, None, time.perf_counter() - self._began, nats=nats + self._shift)
 
-    def _split(self, rows: Rows, m: int, members: int) -> tuple[Rows, Tensor | None]:
+    def _split(self, rows: Rows, m: int) -> tuple[Rows, Tensor | None]:
         """Hold out one tenth of the records, another for every member."""
         n = len(rows.values)
         if n < FEW:
@@ -314,14 +320,6 @@ class TreeMixture(Scores, Imputes, Conditional, Model):
         return out
 
 
-def _tree(rows: Rows, smoothing: float) -> Grove:
-    """Return the Chow-Liu tree of records, with pseudo-records spread evenly over all pairs of levels."""
-    pairs = frequencies(rows, smoothing)
-    parents = chow_liu(gains(rows.levels, pairs), rows.leaves)
-    trees = Trees(rows.levels, parents[None], tables(rows.levels, pairs, parents)[None])
-    return Grove(torch.ones(1, dtype=torch.float64), trees)
-
-
 def _start(rows: Rows, k: int, rng: torch.Generator) -> Tensor:
     """Return responsibilities `(n, K)` from k-means++ clusters of the records."""
     width = len(rows.levels.counts) if rows.binary else rows.levels.width
@@ -332,4 +330,5 @@ def _start(rows: Rows, k: int, rng: torch.Generator) -> Tensor:
 
     centres = clusters(seen(rows.values[some]), k, rng)
     labels = [closest(seen(v), centres) for v in rows.values.split(max(256, SEEDS // max(1, width)))]
-    return torch.nn.functional.one_hot(torch.cat(labels), k).float()
+    share = torch.nn.functional.one_hot(torch.cat(labels), k).float()
+    return (1 - SOFT) * share + SOFT / k
