@@ -22,13 +22,14 @@ from ._graphs import Graph, Parents
 from ._scores import Array, Families
 
 TIE = 1e-6  # nats that count as no difference
-ROUNDS = 16
-FREED = 1 / 8  # share of the columns that a round frees of their edges
+FREED = 1 / 4  # share of the columns that a round frees of their edges
 MOST_FREED = 8
 REMEMBERED = 100  # graphs that tabu search does not visit again
 
 
-def climb(families: Families, max_parents: int, need: Array, ban: Array, *, patience: int = 0) -> Parents:
+def climb(
+    families: Families, max_parents: int, need: Array, ban: Array, *, rounds: int = 12, patience: int = 0
+) -> Parents:
     """Return the parents that greedy search ends with.
 
     Arguments:
@@ -36,7 +37,8 @@ def climb(families: Families, max_parents: int, need: Array, ban: Array, *, pati
         max_parents: Most parents of a column.
         need: `(d, d)` edges `[child, parent]` that must be there.
         ban: `(d, d)` edges that must not.
-        patience: Moves to go on for after the last best graph, without visiting a graph again (tabu search); 0 stops at the first top.
+        rounds: How often to free some columns and climb again.
+        patience: Moves to go on for after the last best graph, without visiting a graph again (tabu search); 0 stops at a top.
     """
     d = len(need)
     families.warm()
@@ -44,7 +46,7 @@ def climb(families: Families, max_parents: int, need: Array, ban: Array, *, pati
     top.refresh(range(d))
     _ascend(top, np.arange(d * d).reshape(d, d), patience)
     rng = np.random.default_rng(0)
-    for _ in range(ROUNDS if d > 2 else 0):
+    for _ in range(rounds if d > 2 else 0):
         other = top.copy()
         loss = other.free(rng.permutation(d)[: max(2, min(MOST_FREED, int(FREED * d)))])
         rank = rng.permutation(d)  # of equally good moves, another one

@@ -34,7 +34,9 @@ Edges = Sequence[tuple[int, int]]
 MOST_COLUMNS = 1000  # of a greedy search: it keeps the gain of every pair
 MOST_EXACT = 20  # of an exact search: it keeps a number for every subset and column
 MOST_PLACES = 2**28  # records times levels, which are held as one matrix
-PATIENCE = 50  # moves that tabu search makes without a new best graph
+LEAST_ROUNDS = 12  # of hill climbing, or one for three columns
+TABU_ROUNDS, PATIENCE = 60, 8  # of tabu search, and moves that it makes without a new best graph
+WIDE = 2400  # columns times rounds of hill climbing
 
 
 def learn(
@@ -77,7 +79,9 @@ def learn(
         found = exact(Families(levels, sizes, score, equivalent), max_parents, need, ban)
     else:
         families = Families(levels, sizes, score, equivalent)
-        found = climb(families, max_parents, need, ban, patience=PATIENCE if search == "tabu" else 0)
+        tabu, wide = search == "tabu", WIDE // max(1, d)
+        rounds = min(TABU_ROUNDS, 4 * wide) if tabu else min(max(LEAST_ROUNDS, d // 3), wide)
+        found = climb(families, max_parents, need, ban, rounds=rounds, patience=PATIENCE if tabu else 0)
     parents: Parents = [()] * d
     for i, j in enumerate(order):
         parents[j] = tuple(sorted(order[p] for p in found[i]))
@@ -89,8 +93,8 @@ def content_order(levels: Array, sizes: Sequence[int]) -> list[int]:
     keys = []
     for j, column in enumerate(np.ascontiguousarray(levels.T, dtype=np.int32)):
         share = np.bincount(column[column >= 0], minlength=1) / max(1, len(column))
-        entropy = -float((share * np.log(np.maximum(share, 1e-300))).sum())
-        keys.append((-round(entropy, 9), sizes[j], hashlib.blake2b(column.tobytes(), digest_size=16).digest(), j))
+        entropy = -float((share * np.log(np.maximum(share, 1e-300))).sum())  # low first: worked better than high first
+        keys.append((round(entropy, 9), sizes[j], hashlib.blake2b(column.tobytes(), digest_size=16).digest(), j))
     return [key[-1] for key in sorted(keys)]
 
 

@@ -120,12 +120,13 @@ def test_greedy_search_ends_where_no_move_helps(search: Search, score: Score) ->
                 assert total(levels, sizes, graph, score) <= value + 1e-6
 
 
-def test_searches_are_ranked_by_what_they_look_at() -> None:
-    """Exact >= tabu >= hill climbing; with one parent at most, exact >= the Chow-Liu tree less its useless edges."""
+def test_no_search_beats_the_exact_one() -> None:
+    """Tabu and hill climbing do not; nor does the Chow-Liu tree where one parent is the most."""
     for seed in range(4):
         levels, sizes, _ = network(400, 7, seed)
         hill, tabu, exact = (total(levels, sizes, learn(levels, sizes, search=s)) for s in (*GREEDY, "exact"))
-        assert hill <= tabu + 1e-6 <= exact + 2e-6
+        assert max(hill, tabu) <= exact + 1e-6
+        assert min(hill, tabu) >= exact - 0.01 * abs(exact)  # and they come near
         tree = learn(levels, sizes, search="chow-liu")
         one = learn(levels, sizes, search="exact", max_parents=1)
         assert total(levels, sizes, tree) <= total(levels, sizes, one) + 1e-6
