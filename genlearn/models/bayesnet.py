@@ -17,15 +17,15 @@ from ..model import Conditional, How, Imputes, Model, Scores
 from . import _bif
 from ._binned import Binned
 from ._bins import Bins
-from ._growth import MOST_SEARCHED, Growth, strengths_of
+from ._growth import MOST_SEARCHED, Growth, linear_names, split_parents
 from ._interchange import codec_of, network_of, state_of
-from ._linear import Linear, Regression
+from ._linear import Linear
 from ._network import Network, check_graph
 from ._nodes import Nodes
+from ._regression import Regression
 
 CUTS = (8, 16, 24)  # numbers of levels that are tried where nobody says
 JUDGED = 10_000  # records that a score in passing is taken of
-MOST_LINEAR = 128  # numbers of a linear-Gaussian network
 
 
 class BayesNet(Scores, Imputes, Conditional, Model):
@@ -134,9 +134,10 @@ class BayesNet(Scores, Imputes, Conditional, Model):
         x = code.x.double()
         law: Binned | Linear
         if self.numbers == "gaussian":
-            law, strengths = self._linear_from(x)
+            law, strengths = self._growth.linear(self.layout_, x, self.bins or CUTS[0])
         else:
-            law, strengths = self._binned_from(x, self._most_bins(x, None if valid is None else valid.x.double()))
+            most = self._most_bins(x, None if valid is None else valid.x.double())
+            law, strengths = self._growth.binned(self.layout_, x, most)
         self._keep(law, strengths)
         nats = float(law.log_prob(x[:JUDGED]).mean())
         nats += float(code.log_det[:JUDGED].mean()) if code.log_det is not None else 0.0
@@ -151,54 +152,8 @@ class BayesNet(Scores, Imputes, Conditional, Model):
         if valid is None:
             order = torch.randperm(len(x), generator=self._rng("held out"))
             x, valid = x[order[len(x) // 5 :]], x[order[: len(x) // 5]]
-        return max(CUTS, key=lambda most: float(self._binned_from(x, most)[0].log_prob(valid[:JUDGED]).mean()))
-
-    def _binned_from(self, x: Tensor, most: int) -> tuple[Binned, list[list[float]]]:
-        """Return what codes `(n, d)` teach, their numbers cut into at most so many levels, and the strengths of the edges."""
-        nodes = Nodes(self.layout_, Bins.fit(x[:, self.layout_.columns("real")], most))
-        levels, sizes, growth = nodes.encode(x), nodes.sizes, self._growth
-        parents = growth.parents(levels, sizes, nodes.names)
-        tables = [growth.table(levels, j, p, sizes) for j, p in enumerate(parents)]
-        return Binned(nodes, Network(sizes, parents, tables)), strengths_of(levels, sizes, parents)
-
-    def _linear_from(self, x: Tensor) -> tuple[Linear, list[list[float]]]:
-        """Return what codes `(n, d)` teach, their numbers linear in each other; the graph is found on cut numbers."""
-        nodes, columns = Nodes(self.layout_, None), self.layout_.columns("real")
-        d, values = len(nodes), x[:, columns]
-        if len(columns) > MOST_LINEAR:
-            raise Problem(
-                f'bayesnet: numbers "gaussian" keep a matrix for each record and take {MOST_LINEAR} numbers, not '
-                f'{len(columns)}. Use numbers "bins", or leave columns out.'
-            )
-        cut = Bins.fit(values, self.bins or CUTS[0])
-        levels = torch.cat([nodes.encode(x), torch.nan_to_num(cut.level(values), nan=-1.0).long()], 1)
-        sizes, growth = [*nodes.sizes, *cut.sizes], self._growth
-        parents = growth.parents(levels, sizes, self._names, barred=self._barred(d, columns))
-        parents = [sorted(own, key=lambda u: u >= d) for own in parents]  # categories first
-        tables = [growth.table(levels, j, p, sizes) for j, p in enumerate(parents[:d])]
-        strength = 0.0 if self.parameters == "likelihood" else self.equivalent
-        regressions = [
-            Regression.fit(j, *_apart(p, d), levels[:, :d], values, nodes.sizes, strength)
-            for j, p in enumerate(parents[d:])
-        ]
-        law = Linear(nodes, Network(nodes.sizes, parents[:d], tables), regressions)
-        return law, strengths_of(levels, sizes, parents)
-
-    @property
-    def _names(self) -> list[str]:
-        """Names of the columns in the order of `parents_`: with numbers "gaussian" categories and gates come first."""
-        if self.numbers == "bins":
-            return self._law.nodes.names
-        real = [(f.name, f.size) for f in self.layout_.fields if f.kind == "real"]
-        numbers = [name if size == 1 else f"{name}[{i}]" for name, size in real for i in range(size)]
-        return [*Nodes(self.layout_, None).names, *numbers]
-
-    def _barred(self, d: int, columns: list[int]) -> set[tuple[int, int]]:
-        """Return the edges that linear-Gaussian numbers rule out: into categories, and from a gate to its own number."""
-        gates = {j: gate for s, gate in self.layout_.gates for j in range(s.start, s.stop)}
-        places = [node.category for node in Nodes(self.layout_, None).nodes]
-        own = {(places.index(gates[j]), d + i) for i, j in enumerate(columns) if j in gates}
-        return own | {(d + i, u) for i in range(len(columns)) for u in range(d)}
+        growth, layout = self._growth, self.layout_
+        return max(CUTS, key=lambda most: float(growth.binned(layout, x, most)[0].log_prob(valid[:JUDGED]).mean()))
 
     # -- learned state -----------------------------------------------------------------------------------------------
     def _keep(self, law: Binned | Linear, strengths: list[list[float]]) -> None:
@@ -221,7 +176,7 @@ class BayesNet(Scores, Imputes, Conditional, Model):
         network = Network(sizes, self.parents_[:d], tables)
         if not linear:
             return Binned(nodes, network)
-        apart = [_apart(own, d) for own in self.parents_[d:]]
+        apart = [split_parents(own, d) for own in self.parents_[d:]]
         weights = _parts(self.regressions_, [(q, 2 + len(p)) for q, (_, p) in zip(above[d:], apart, strict=True)])
         return Linear(nodes, network, [Regression(*own, w) for own, w in zip(apart, weights, strict=True)])
 
@@ -229,7 +184,9 @@ class BayesNet(Scores, Imputes, Conditional, Model):
         """Return the names of the columns, and edges (parent, child, mutual information of the two in training, nats)."""
         self._check_fitted()
         links = [zip(own, strong, strict=True) for own, strong in zip(self.parents_, self.strengths_, strict=True)]
-        return self._names, [(u, j, strength) for j, pairs in enumerate(links) for u, strength in pairs]
+        law = self._law
+        names = law.nodes.names if isinstance(law, Binned) else linear_names(self.layout_)
+        return names, [(u, j, strength) for j, pairs in enumerate(links) for u, strength in pairs]
 
     # -- other programs ----------------------------------------------------------------------------------------------
     @classmethod
@@ -322,11 +279,6 @@ class BayesNet(Scores, Imputes, Conditional, Model):
             return code
         x = torch.where(code.mask, code.x.double(), torch.nan)
         return Code(self._law.fill(x, ~code.mask, how, rng), code.y, None, code.log_det)
-
-
-def _apart(parents: list[int], d: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return the parents that are categories, and those that are numbers, counted from 0."""
-    return tuple(u for u in parents if u < d), tuple(u - d for u in parents if u >= d)
 
 
 def _joined(tables: list[Tensor]) -> Tensor:
