@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 import tempfile
@@ -14,7 +15,7 @@ import pandas as pd
 import torch
 
 from genlearn.data.records import Dataset, Records
-from genlearn.metrics import Yardstick
+from genlearn.metrics import Result, Yardstick
 from genlearn.models.forest import Forest
 
 from .. import record
@@ -66,7 +67,7 @@ def beside_arfpy(n: int, repeats: int) -> tuple[list[Check], dict[str, Any]]:
     """Fit both on the same rows in turn, and judge equally many draws by the same two-sample tests."""
     table = adult()
     train, valid, test = table[:n], table[n : n + HELD_OUT], table[n + HELD_OUT : n + 2 * HELD_OUT]
-    yardstick = Yardstick(Dataset("adult", *map(records, (train, valid, test))))
+    yardstick = Yardstick(Dataset("adult", records(train), records(valid), records(test)))
     ours(train[:500])  # warm up
     mine, theirs = [], []
     for _ in range(repeats):
@@ -78,7 +79,7 @@ def beside_arfpy(n: int, repeats: int) -> tuple[list[Check], dict[str, Any]]:
     own = model.draw(HELD_OUT, random_state=1)
     draw_seconds = time.perf_counter() - begun
     judged = {"forest": yardstick.judge(own), "arfpy": yardstick.judge(records(drawn))}
-    auc = {name: judgement.metrics["auc"] for name, judgement in judged.items()}
+    auc = {name: tuple(_numbers(judgement.metrics["auc"])) for name, judgement in judged.items()}
     fit, peer_fit = record.spread(mine), record.spread(theirs)
     ratio = peer_fit["median"] / fit["median"]
     copies = judged["forest"].copies
@@ -92,8 +93,8 @@ def beside_arfpy(n: int, repeats: int) -> tuple[list[Check], dict[str, Any]]:
         Check(
             f"two-sample AUC of {HELD_OUT:,} draws against as many test rows",
             "arfpy's or lower",
-            " beside ".join(f"{name} {r.value:.3f} [{r.low:.3f} {r.high:.3f}]" for name, r in auc.items()),
-            auc["forest"].value <= auc["arfpy"].value,
+            " beside ".join(f"{name} {v:.3f} [{low:.3f} {high:.3f}]" for name, (v, low, high) in auc.items()),
+            auc["forest"][0] <= auc["arfpy"][0],
         ),
         Check(
             "copies among our draws",
@@ -103,12 +104,17 @@ def beside_arfpy(n: int, repeats: int) -> tuple[list[Check], dict[str, Any]]:
         ),
     ]
     metrics = {
-        name: {key: round(r.value, 4) for key, r in judgement.metrics.items() if r.known}
+        name: {key: round(_numbers(r)[0], 4) for key, r in judgement.metrics.items() if r.known}
         for name, judgement in judged.items()
     }
     draws = {"ours": round(HELD_OUT / draw_seconds), "arfpy": round(HELD_OUT / peer["draw"])}
     details = {"fit": fit, "arfpy_fit": peer_fit, "arfpy": peer, "rows_drawn_per_second": draws, "metrics": metrics}
     return checks, details
+
+
+def _numbers(result: Result) -> list[float]:
+    """Return value and interval of a metric, NaN where it has none."""
+    return [math.nan if v is None else float(v) for v in (result.value, result.low, result.high)]
 
 
 def leaf_laws(n: int) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from ._boxlaws import Leaves, allowed, fit_leaves
 from ._forest import Features, Grower, Trees, like_levels
 from ._leafnormals import NormalLeaves, fit_normals
 
-PARAMETERS = 16_000_000  # numbers in all leaves together: 64 MB
+PARAMETERS = 16_000_000  # levels, and numbers eight times, in all leaves together
 NORMALS = 1_000  # leaves in all when each has a covariance: every record meets every one of them
 WIDE = 100  # numbers per record above which a covariance has too many entries
 PAIRS = 4_000_000  # pairs of a record and a leaf held at once
@@ -50,7 +50,7 @@ class Forest(Scores, Imputes, Conditional, Model):
         trees: Number of trees T.
         leaf: Law inside the leaves.
         min_leaf: Fewest records of a leaf; None takes 5, with `gaussian` 20. It rises where all leaves together would not fit:
-            to n T (levels + numbers) / 8,000,000 records, with `gaussian` so that there are about 1,000 leaves.
+            to n T (levels + 8 numbers) / 32,000,000 records, with `gaussian` so that there are about 1,000 leaves.
         rounds: Most forests that are grown against draws of the one before; 0 keeps the first.
         delta: Stop when the out-of-bag accuracy is at most 0.5 + delta.
         smoothing: Pseudo-records of the overall law in every leaf.
@@ -123,7 +123,8 @@ class Forest(Scores, Imputes, Conditional, Model):
             law, held = fit_normals(features, trees, code.x, completed, self.smoothing)
         else:
             law, held = fit_leaves(features, trees, code.x, completed, self.smoothing)
-        self._keep(law, held / held.sum())
+        self._keep(law)
+        self.weights_: Tensor = held / held.sum()
         for step in range(self.polish):
             nats = self._polished(valid if valid is not None and len(valid) else code, held / held.sum())
             self._tell(step, self.polish, time.perf_counter() - began, stage="polish", nats=nats)
@@ -157,7 +158,7 @@ class Forest(Scores, Imputes, Conditional, Model):
         numbers, width = len(self.layout_.columns("real")), Features(self.layout_, self.rank_).levels.width
         if self.leaf == "gaussian":  # leaves hold about twice as many
             return max(least, n * self.trees // (2 * NORMALS))
-        return max(least, math.ceil(n * self.trees * (width + 2 * numbers) / (2 * PARAMETERS)))
+        return max(least, math.ceil(n * self.trees * (width + 8 * numbers) / (2 * PARAMETERS)))
 
     def _polished(self, code: Code, start: Tensor) -> float:
         """Move the weights of leaves by a pass of EM towards what records say; return the log posterior before it, nats.
@@ -176,8 +177,7 @@ class Forest(Scores, Imputes, Conditional, Model):
         return nats / (len(code) + strength)
 
     # -- state -------------------------------------------------------------------------------------------------------
-    def _keep(self, law: Leaves | NormalLeaves, weights: Tensor) -> None:
-        self.weights_: Tensor = weights
+    def _keep(self, law: Leaves | NormalLeaves) -> None:
         self.tables_: Tensor = law.tables
         self.means_: Tensor = law.mean
         self.overall_: Tensor = law.overall
