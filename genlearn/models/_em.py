@@ -12,13 +12,15 @@ References:
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
-from ._normals import Dense, Factored, features
+from ._normals import PAIRS, Dense, Factored, features, squares
+from ._ragged import Ragged
 
 FLOOR = 1e-9  # smallest variance of a standardised column, when no prior holds it up
-PAIRS = 128  # up to this many columns all products of pairs in one matrix product beat one product per component
 # Precision of a column, and of all columns together, beyond which a log density loses its digits in float32.
 NARROW, SHARP, SHARPEST = 1e4, 3e4, 1e6
 FAINT = 1e-20  # smallest share of a record that counts for a component that is worked out alone
@@ -32,6 +34,7 @@ class DenseEM:
         tied: One matrix for all components.
     """
 
+    together: ClassVar[bool] = True  # patterns of few records are worked out together
     target: Tensor | None = None
 
     def __init__(self, strength: float, tied: bool = False, floor: float = FLOOR) -> None:
@@ -50,12 +53,15 @@ class DenseEM:
         self.first = normals.mean.new_zeros(k, d)
         self.second = normals.mean.new_zeros(k, d, d)
 
-    def begin(self, columns: Tensor, dtype: torch.dtype) -> None:
-        """Start a group of records that show `columns`.
+    def begin(self, columns: Tensor, dtype: torch.dtype, ragged: bool = False) -> None:
+        """Start a group of records that show `columns`, or some of them if it is `ragged`.
 
         Products of pairs of columns serve all components at once, but lose digits of a component that is narrow or sharp beside
         the whole: in float32 such components are worked out one by one, centred.
         """
+        self.ragged = Ragged(self.normals) if ragged else None
+        if self.ragged is not None:
+            return
         k, d = self.normals.mean.shape
         self.columns, self.rest = columns, _others(columns, d)
         self.part = self.normals.at(columns) if len(self.rest) else self.normals
@@ -72,6 +78,8 @@ class DenseEM:
 
     def density(self, x: Tensor) -> Tensor:
         """Return `(n, K)` log densities of a chunk."""
+        if self.ragged is not None:
+            return self.ragged.density(x)
         self.chunk = x
         if self.loadings is None:
             return self.single.log_prob(x)
@@ -85,6 +93,9 @@ class DenseEM:
 
     def add(self, r: Tensor) -> None:
         """Add the last chunk with responsibilities `(n, K)`."""
+        if self.ragged is not None:
+            self.ragged.add(r)
+            return
         if self.loadings is not None:
             self.sums += (self.products @ (r[:, self.shared] if len(self.alone) else r)).T.double()
         total, first, second = self.moments
@@ -98,6 +109,11 @@ class DenseEM:
 
     def end(self) -> None:
         """Close a group: add its moments, with those of the numbers it does not show, given what it shows."""
+        if self.ragged is not None:
+            self.total += self.ragged.total
+            self.first += self.ragged.first
+            self.second += self.ragged.second
+            return
         n, s, ss = self._moments()
         o, u = self.columns, self.rest
         self.total += n
@@ -169,6 +185,7 @@ class FactoredEM:
         spherical: One variance for all columns of a component.
     """
 
+    together: ClassVar[bool] = False
     target: Tensor | None = None
 
     def __init__(self, strength: float, complete: bool = True, spherical: bool = False) -> None:
@@ -187,8 +204,8 @@ class FactoredEM:
         self.gram = zeros(k, 1 if self.complete else d, q + 1, q + 1)
         self.cross = zeros(k, d, q + 1)
 
-    def begin(self, columns: Tensor, dtype: torch.dtype) -> None:
-        """Start a group of records that show `columns`."""
+    def begin(self, columns: Tensor, dtype: torch.dtype, ragged: bool = False) -> None:
+        """Start a group of records that show `columns`; it is never `ragged`."""
         part = self.normals if self.complete else self.normals.at(columns)
         sharp = bool(len(columns)) and float(part.noise.reciprocal().sum(1).max()) > SHARPEST
         self.dtype = torch.float64 if sharp else dtype
@@ -197,16 +214,24 @@ class FactoredEM:
         k, q = len(part.mean), part.rank
         zeros, o = self.total.new_zeros, len(columns)
         self.group = [zeros(k), zeros(k, q + 1, q + 1), zeros(k, o, q + 1), zeros(k, o)]
+        self.loadings = None if q else part.diagonal().to(self.dtype)
+        self.sums = zeros(k, 2 * o + 1)
 
     def density(self, x: Tensor) -> Tensor:
         """Return `(n, K)` log densities of a chunk."""
         self.chunk = x.to(self.dtype)
+        if self.loadings is not None:
+            self.products = squares(self.chunk)
+            return (self.loadings.T @ self.products).T
         self.projected = self.part.project(self.chunk)
         return self.part.log_prob(self.chunk, self.projected)
 
     def add(self, r: Tensor) -> None:
         """Add the last chunk with responsibilities `(n, K)`."""
         x, (n, k), r = self.chunk, r.shape, r.to(self.dtype)
+        if self.loadings is not None:
+            self.sums += (self.products @ r).T.double()
+            return
         z = self.part.latents(x, self.projected)
         z = torch.cat([z, torch.ones(k, n, 1, dtype=z.dtype)], 2)
         weighted = z * r.T[:, :, None]
@@ -221,7 +246,11 @@ class FactoredEM:
         """Close a group."""
         total, gram, cross, square = self.group
         q, o = self.part.rank, self.columns
-        gram[:, :q, :q] += total[:, None, None] * self.part.latent_cov.double()
+        if self.loadings is not None:
+            d, total = len(o), self.sums[:, -1]
+            gram, cross, square = total[:, None, None], self.sums[:, d : 2 * d, None], self.sums[:, :d]
+        if q:
+            gram[:, :q, :q] += total[:, None, None] * self.part.latent_cov.double()
         self.total += total
         self.shown[:, o] += total[:, None]
         self.gram[:, torch.zeros(1, dtype=torch.long) if self.complete else o] += gram[:, None]

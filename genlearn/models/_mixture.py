@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,7 +13,8 @@ from torch import Tensor
 from .. import ranks
 from ._em import Statistics
 from ._normals import Normals, patterns
-from ._rows import CHUNK, Rows
+from ._ragged import Ragged
+from ._rows import CHUNK, Group, Rows
 
 __all__ = ["CHUNK", "Assign", "Fitter", "Mixture", "Rows", "log_levels"]
 
@@ -116,9 +117,9 @@ class Fitter:
         counts = torch.zeros(k, rows.levels.width, dtype=torch.float64)
         weights = torch.zeros(k, dtype=torch.float64)
         total = torch.zeros(1, dtype=torch.float64)
-        for group in rows.visit():
-            em.begin(group.columns, rows.dtype)
-            for numbers, one_hot, heavy, places in rows.chunks(group):
+        for group, step in self._groups(rows, k):
+            em.begin(group.columns, rows.dtype, group.ragged)
+            for numbers, one_hot, heavy, places in rows.chunks(group, step):
                 joint = em.density(numbers).add_(log_weights.to(rows.dtype))
                 if rows.levels.width:
                     joint += log_levels(one_hot, mixture.tables)
@@ -145,6 +146,12 @@ class Fitter:
         self._sums = weights, counts
         return float(total) / rows.mass, self.maximise(weights, counts)
 
+    def _groups(self, rows: Rows, k: int) -> Iterator[tuple[Group, int]]:
+        """Yield groups of records and how many of them make a chunk."""
+        for group in rows.visit(self.statistics.together):
+            d = group.numbers.shape[1]
+            yield group, Ragged.step(k, d) if group.ragged else rows.step
+
     def again(self) -> Mixture:
         """Return the mixture that the sums of the last pass give, under a prior that has changed since."""
         return self.maximise(*self._sums)
@@ -159,9 +166,9 @@ class Fitter:
         """Return the mean log density of the records, nats."""
         em, total = self.statistics, torch.zeros(1, dtype=torch.float64)
         em.open(mixture.normals)  # type: ignore[arg-type]
-        for group in rows.visit():
-            em.begin(group.columns, rows.dtype)
-            for numbers, one_hot, heavy, _ in rows.chunks(group):
+        for group, step in self._groups(rows, len(mixture)):
+            em.begin(group.columns, rows.dtype, group.ragged)
+            for numbers, one_hot, heavy, _ in rows.chunks(group, step):
                 joint = em.density(numbers) + mixture.weights.log().to(rows.dtype)
                 each = torch.logsumexp(joint + log_levels(one_hot, mixture.tables), 1).double()
                 total += each.sum() if heavy is None else each @ heavy

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 LOG_2PI = math.log(2 * math.pi)
+PAIRS = 128  # up to this many columns all products of pairs in one matrix product beat one product per component
 
 
 class Dense:
@@ -167,6 +168,12 @@ class Factored:
             log_det = log_det + 2 * self._lower.diagonal(dim1=1, dim2=2).log().sum(1)
         return -0.5 * (distance + log_det + x.shape[1] * LOG_2PI)
 
+    def diagonal(self) -> Tensor:
+        r"""Return `(2d + 1, K)` weights with \(\log N(x; \mu_k, \Psi_k) = \phi(x)^\top w_k\), where \(\phi\) is `squares`."""
+        inverse = 1 / self.noise
+        const = -0.5 * ((self.mean.square() * inverse).sum(1) + self.noise.log().sum(1) + self.mean.shape[1] * LOG_2PI)
+        return torch.cat([-0.5 * inverse, self.mean * inverse, const[:, None]], 1).T.contiguous()
+
     def latents(self, x: Tensor, projected: Tensor | None = None) -> Tensor:
         """Return posterior means of the latent factors under every component, `(K, n, q)`."""
         return (self.project(x) if projected is None else projected) @ self.latent_cov
@@ -212,6 +219,15 @@ def features(x: Tensor) -> Tensor:
     for i in range(d):
         torch.mul(rows[i], rows[i:], out=out[start : start + d - i])
         start += d - i
+    return out
+
+
+def squares(x: Tensor) -> Tensor:
+    """Return the squares of columns, the columns and 1, `(2d + 1, n)`: see `Factored.diagonal`."""
+    n, d = x.shape
+    out = x.new_empty(2 * d + 1, n)
+    out[d : 2 * d], out[-1] = x.T, 1
+    torch.mul(out[d : 2 * d], out[d : 2 * d], out=out[:d])
     return out
 
 

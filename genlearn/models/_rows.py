@@ -12,11 +12,12 @@ from torch import Tensor
 from .. import ranks
 from ..data.memory import fits, let_go
 from ._levels import Levels
-from ._normals import patterns
+from ._normals import PAIRS, patterns
 
 CHUNK = 4096
 BLOCK = 2**21  # values that are read and grouped at a time
-WORK = 2**23  # values of pairwise products that a chunk may have
+WORK = 3 * 2**19  # values of pairwise products that a chunk may have
+FEW = 32  # records of a pattern below which patterns are worked out together
 
 
 class Matrix(Protocol):
@@ -65,6 +66,7 @@ class Group(NamedTuple):
         numbers: `(n, columns)`.
         discrete: `(n, c)` levels.
         weights: `(n,)` how much every record counts; None if all count 1.
+        ragged: They show different numbers, NaN where they show none.
         places: `(n,)` which records these are.
     """
 
@@ -72,6 +74,7 @@ class Group(NamedTuple):
     numbers: Tensor
     discrete: Tensor
     weights: Tensor | None
+    ragged: bool
     places: Tensor
 
 
@@ -95,10 +98,10 @@ class Rows:
         self.numbers, self.discrete, self.levels, self.dtype, self.weights = numbers, discrete, levels, dtype, weights
         self.n, d = numbers.shape
         self.mass = self.n if weights is None else float(weights.sum())
-        pairs = d * (d + 1) // 2 + d + 1
-        self.step = max(CHUNK // 16, min(CHUNK, WORK // pairs))
+        self.step = min(CHUNK, WORK // (d * (d + 1) // 2 + d + 1)) if d <= PAIRS else CHUNK
         self.complete = True
         self.groups: list[Group] = []
+        self.joined: list[Group] | None = None
         self.held = fits(8 * self.n * (d + discrete.shape[1]))
         if self.held:
             self.groups = list(self._read())
@@ -109,21 +112,51 @@ class Rows:
         """Yield slices of the records, as many as are read at a time."""
         return blocks(self.n, self.numbers.shape[1] + self.discrete.shape[1])
 
-    def visit(self) -> Iterator[Group]:
-        """Yield the groups of all blocks, of this process's share."""
-        yield from self.groups if self.held else self._read()
+    def visit(self, together: bool = False) -> Iterator[Group]:
+        """Yield the groups of all blocks, of this process's share; rare patterns `together`, if asked."""
+        groups = iter(self.groups) if self.held else self._read()
+        if not together or self.complete:
+            yield from groups
+        elif not self.held:
+            yield from self._join(groups)
+        else:
+            self.joined = list(self._join(groups)) if self.joined is None else self.joined
+            yield from self.joined
 
-    def chunks(self, group: Group) -> Iterator[tuple[Tensor, Tensor, Tensor | None, Tensor]]:
-        """Yield numbers, one-hot levels, weights and places of a group, some thousand rows at a time."""
-        for start in range(0, len(group.places), self.step):
-            part = slice(start, start + self.step)
+    def chunks(self, group: Group, step: int) -> Iterator[tuple[Tensor, Tensor, Tensor | None, Tensor]]:
+        """Yield numbers, one-hot levels, weights and places of a group, `step` rows at a time."""
+        for start in range(0, len(group.places), step):
+            part = slice(start, start + step)
             one_hot = self.levels.one_hot(group.discrete[part], self.dtype)
-            yield (
-                group.numbers[part],
-                one_hot,
-                None if group.weights is None else group.weights[part],
-                group.places[part],
-            )
+            heavy = None if group.weights is None else group.weights[part]
+            yield group.numbers[part], one_hot, heavy, group.places[part]
+
+    def _join(self, groups: Iterator[Group]) -> Iterator[Group]:
+        """Yield groups of many records as they are, the others in ragged ones."""
+        rare: list[Group] = []
+        for group in groups:
+            if len(group.places) >= FEW:
+                yield group
+                continue
+            rare.append(group)
+            if FEW * len(rare) >= BLOCK // 4:
+                yield self._ragged(rare)
+                rare = []
+        if rare:
+            yield self._ragged(rare)
+
+    def _ragged(self, groups: list[Group]) -> Group:
+        d = self.numbers.shape[1]
+        numbers = torch.full((sum(len(g.places) for g in groups), d), torch.nan, dtype=self.dtype)
+        start = 0
+        for group in groups:
+            numbers[start : start + len(group.places), group.columns] = group.numbers
+            start += len(group.places)
+        weights = [g.weights for g in groups if g.weights is not None]
+        return Group(
+            torch.arange(d), numbers, torch.cat([g.discrete for g in groups]), torch.cat(weights) if weights else None, True,
+            torch.cat([g.places for g in groups]),
+        )  # fmt: skip
 
     def _read(self) -> Iterator[Group]:
         turns = itertools.cycle(range(ranks.world()))
@@ -142,7 +175,7 @@ class Rows:
                 levels = discrete if whole else discrete[rows]
                 counts = None if weights is None else weights if whole else weights[rows]
                 by_column = shown.T.to(self.dtype).contiguous().T  # as products of pairs read it
-                yield Group(columns, by_column, levels, counts, rows + block.start)
+                yield Group(columns, by_column, levels, counts, False, rows + block.start)
 
 
 def blocks(n: int, width: int) -> Iterator[slice]:

@@ -144,6 +144,18 @@ def test_em_with_columns_in_pairs_and_components_alone(alone: int, monkeypatch: 
     assert (np.diff(plain) > -1e-7).all()
 
 
+@pytest.mark.parametrize("shape", ["full", "tied"])
+def test_rare_patterns_together_are_patterns_one_by_one(shape: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Records that miss numbers in many ways: batches of small matrices give what a product per pattern gives."""
+    x, discrete = holed(300, 0.4)
+    weights = np.random.default_rng(2).gamma(0.5, 2.0, 300)
+    found = []
+    for few in (0, 1000):
+        monkeypatch.setattr("genlearn.models._rows.FEW", few)
+        found.append(climb(x, discrete, shape, 2.0, weights=weights))
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-9)
+
+
 def test_the_same_fit_from_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Records that are read anew in every pass, block by block, give the bytes of those that are held."""
     frame = mixed(3000, 0)
