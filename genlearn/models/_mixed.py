@@ -31,6 +31,8 @@ WORK = 2**23  # values of a chunk of log-joints, at most
 SMALLEST = 1e-30  # probability of a level, at least
 LEAST_SD = 1e-3  # of a component, in normal scores
 FAR = 1e-20  # mass of a cell below which moments in it are lost to rounding
+FAINT = 80.0  # nats below the best component at which responsibilities are cut off: smaller floats are slow
+SLACK = 0.1  # nats that the validation score may lie below its best: rows get truer long before it falls by much
 FORGETTING = 0.6  # power of the falling steps of stepwise EM
 
 
@@ -57,6 +59,13 @@ class Tables:
         """Return `(n, K)` logs of weight times probability of records given as `places`."""
         log_weights = self.weights.clamp_min(SMALLEST).log().to(logs.dtype)
         return embedding_bag(places, logs, mode="sum") + log_weights
+
+    def behind(self, others: Tables | None, share: float) -> Tables:
+        """Return these components together with others, which get `share` of the weight."""
+        if others is None or share == 0:
+            return self
+        weights = torch.cat([(1 - share) * self.weights, share * others.weights])
+        return Tables(weights, torch.cat([self.tables, others.tables], 1))
 
 
 def places(levels: Levels, values: Tensor) -> Tensor:
@@ -106,9 +115,12 @@ class Rows:
 
 
 def _shares(tables: Tables, at: Tensor, logs: Tensor) -> tuple[Tensor, Tensor]:
+    """Return log densities `(n,)` and responsibilities `(n, K)` of records, by one exponential each."""
     joint = tables.joint(at, logs)
-    nats = torch.logsumexp(joint, 1)
-    return nats, joint.sub_(nats[:, None]).exp_()
+    top, where = joint.max(1)
+    joint.clamp_(min=(top - FAINT)[:, None])
+    r = torch.softmax(joint, 1)
+    return top - r.gather(1, where[:, None])[:, 0].log(), r
 
 
 class Scores:
@@ -196,16 +208,17 @@ class Fitter:
         levels: The columns.
         scores: The cells of numbers.
         rows: Records to learn from.
-        valid: Records that stop the loop when their score falls, or None.
         base: `(width, K)` tables of the pseudo-records of every component.
         smoothing: How many of them it has.
         tol: Stop when the objective rises by less than this, nats per record.
     """
 
-    def __init__(
-        self, levels: Levels, scores: Scores, rows: Rows, valid: Rows | None, base: Tensor, smoothing: float, tol: float
-    ) -> None:
-        self.levels, self.scores, self.rows, self.valid = levels, scores, rows, valid
+    valid: Rows | None = None  # records that stop the loop when their score falls
+    background: Tables | None = None  # components that EM leaves alone, with `share` of the weight
+    share: float = 0.0
+
+    def __init__(self, levels: Levels, scores: Scores, rows: Rows, base: Tensor, smoothing: float, tol: float) -> None:
+        self.levels, self.scores, self.rows = levels, scores, rows
         self.base, self.smoothing, self.tol = base, smoothing, tol
 
     # -- the M step --------------------------------------------------------------------------------------------------
@@ -251,7 +264,7 @@ class Fitter:
         for i, nats, r in self.rows.visit(state.tables):
             total += float(nats.double().sum())
             counts += self.rows.counts(i, r)
-            weights += r.double().sum(0)
+            weights += r.sum(0).double()
         return total / self.rows.n, self.maximise(counts, weights, state)
 
     def stride(self, state: State, first: int) -> tuple[float, State, int]:
@@ -264,7 +277,7 @@ class Fitter:
             total += float(nats.double().sum())
             step = (first + i + 2) ** -FORGETTING
             counts = (1 - step) * counts + step * n / len(at) * self.rows.counts(i, r)
-            weights = (1 - step) * weights + step * n / len(at) * r.double().sum(0)
+            weights = (1 - step) * weights + step * n / len(at) * r.sum(0).double()
             state = self.maximise(counts, weights, state)
         return total / n, state, first + len(self.rows.chunks)
 
@@ -274,7 +287,7 @@ class Fitter:
         return nats + self.smoothing * float(prior) / self.rows.n
 
     def run(
-        self, state: State, warm: int, most: int, patience: int, tell: Callable[[int, float], None]
+        self, state: State, warm: int, most: int, tell: Callable[[int, float], None]
     ) -> tuple[State, int, float, str]:
         """Repeat passes until nothing is gained; return the state, the passes, its score in nats, and why it stopped.
 
@@ -282,10 +295,9 @@ class Fitter:
             state: Where to start.
             warm: Stepwise passes in front.
             most: Passes at most.
-            patience: Passes in a row that the validation score may fall.
             tell: Receives the number of each pass and its score.
         """
-        best, best_valid, falls, before, nats, done = state, -math.inf, 0, -math.inf, -math.inf, 0
+        best, before, nats, done = -math.inf, -math.inf, -math.inf, 0
         for step in range(1, most + 1):
             if step <= warm:
                 nats, state, done = self.stride(state, done)
@@ -293,20 +305,13 @@ class Fitter:
                 continue
             nats, updated = self.sweep(state)
             tell(step, nats)
-            if self.valid is not None:
-                held_out = self.valid.score(state.tables)
-                falls = 0 if held_out > best_valid else falls + 1
-                if held_out > best_valid:
-                    best, best_valid = state, held_out
-                if falls >= patience:
-                    return (
-                        best,
-                        step,
-                        nats,
-                        f"stopped after {step} passes, validation score highest after {step - falls}",
-                    )
             climbed = self.objective(nats, state)
-            state, gain, before = updated, climbed - before, climbed
-            if gain < self.tol:
+            if climbed - before < self.tol:
                 return state, step, nats, f"converged after {step} passes"
+            if self.valid is not None:
+                held_out = self.valid.score(updated.tables.behind(self.background, self.share))
+                best = max(best, held_out)
+                if held_out < best - SLACK:
+                    return state, step, nats, f"stopped after {step} passes, as the validation score falls"
+            state, before = updated, climbed
         return state, most, nats, f"stopped at the limit of {most} passes"

@@ -16,16 +16,16 @@ from ..model import Conditional, How, Imputes, Model, Scores
 from ._bins import Bins, Cells
 from ._cut import cut, edges
 from ._deal import Traits, inherited
-from ._mixed import CHUNK, WORK, Fitter, Rows, State, Tables, places
+from ._mixed import CHUNK, WORK, Fitter, Rows, Tables, places
 from ._mixed import Scores as Axis
 
+SMOOTHING, MOST_SMOOTHING = 0.3, 2.0  # pseudo-records per component, if nobody says
 RECORDS = 15  # per component, if nobody says how many there are
 COMPONENTS, FEWEST = 2000, 50
 VISITS = 6e8  # record-column-component visits of a pass that the usual number of components keeps to
 FAMILY = 20  # components with one parent
 LONG = 50_000  # records from which on passes begin stepwise
 TEMPORARIES = 10  # copies of all tables that a pass holds at once
-PATIENCE = 2  # passes in a row that the validation score may fall
 
 
 class Mixture(Scores, Imputes, Conditional, Model):
@@ -45,12 +45,14 @@ class Mixture(Scores, Imputes, Conditional, Model):
     parent: components come in families of 20 whose parent is a component of a coarser mixture, fitted first. So a component with
     few records shrinks towards a plausible neighbourhood instead of becoming a copy of them. With more than 50,000 records the
     first pass moves after every chunk (stepwise EM). EM stops when nothing is gained, or when the score of validation records
-    has fallen for two passes.
+    lies 0.1 nats below its best.
 
     Arguments:
-        components: Number of components K, never more than records; None takes one for 15 records, at most 2,000, and at
-            least 50, fewer where records are wide or many (at most a tenth of the records).
-        smoothing: Pseudo-records per component. More is smoother; 0 is maximum likelihood.
+        components: Number of components K, never more than records; None takes one for 15 records, at most 2,000, and fewer
+            (at least 50) where records are wide or many.
+        smoothing: Pseudo-records per component. More is smoother, 0 is maximum likelihood; None takes 0.3 where a component has
+            15 records or more, and up to 2 where it has fewer, so that no record comes back as a copy.
+        background: Share of the records that the parents stand for, so that a record unlike all others keeps a probability.
         cells: Most cells of a number whose values hardly repeat.
         tol: Stop when a pass gains less than this, nats per record.
         max_iter: Most passes.
@@ -77,7 +79,8 @@ class Mixture(Scores, Imputes, Conditional, Model):
     conditions: ClassVar[Literal["target", "any"]] = "any"
 
     components: int | None = None
-    smoothing: float = 0.3
+    smoothing: float | None = None
+    background: float = 0.05
     cells: int = 128
     tol: float = 3e-3
     max_iter: int = 15
@@ -102,14 +105,14 @@ class Mixture(Scores, Imputes, Conditional, Model):
         axis = Axis.of(levels, columns, edges(bins))
         base = levels.share(rows.frequency()[None] + 0.5)[0][:, None]
         base[axis.at] = axis.masses(torch.zeros(axis.d, 1).double(), torch.ones(axis.d, 1).double())
-        fitter = Fitter(levels, axis, rows, None, base, self.smoothing, self.tol)
+        fitter = Fitter(levels, axis, rows, base, self._pseudo(n, k), self.tol)
         traits = Traits(levels, axis, self._labels())
-        if k >= 2 * FAMILY:
-            start = fitter.labelled(traits.deal(rows, k // FAMILY, self._rng("parents")), k // FAMILY)
-            parents = fitter.run(start, 0, self.max_iter, 1, lambda step, nats: None)[0].tables
         labels = traits.deal(rows, k, self._rng("start"))
         if k >= 2 * FAMILY:
+            start = fitter.labelled(traits.deal(rows, k // FAMILY, self._rng("parents")), k // FAMILY)
+            parents = fitter.run(start, 0, self.max_iter, lambda step, nats: None)[0].tables
             fitter.base = inherited(parents, rows, labels, k)
+            fitter.background, fitter.share = parents, self.background
         fitter.valid = held_out
         shift = float(cells.log_inside(code.x).mean()) + (
             float(code.log_det.mean()) if code.log_det is not None else 0.0
@@ -118,8 +121,8 @@ class Mixture(Scores, Imputes, Conditional, Model):
         def tell(step: int, nats: float) -> None:
             self._tell(step, self.max_iter, time.perf_counter() - began, nats=nats + shift)
 
-        state, passes, nats, why = fitter.run(fitter.labelled(labels, k), int(n > LONG), self.max_iter, PATIENCE, tell)
-        self._keep(state, bins)
+        state, passes, nats, why = fitter.run(fitter.labelled(labels, k), int(n > LONG), self.max_iter, tell)
+        self._keep(state.tables.behind(fitter.background, fitter.share), bins)
         self.passes_: int = passes
         self._tell(
             passes, passes, time.perf_counter() - began, done=True, note=f"{why}, {k} components", nats=nats + shift
@@ -132,13 +135,22 @@ class Mixture(Scores, Imputes, Conditional, Model):
             if value is not None and value < least:
                 raise Problem(f"mixture: {name} must be at least {least}, not {value}.")
         for name in ("smoothing", "tol"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise Problem(f"mixture: {name} must be 0 or more, not {getattr(self, name)}.")
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < float("inf"):
+                raise Problem(f"mixture: {name} must be 0 or more, not {value}.")
+        if not 0 <= self.background < 1:
+            raise Problem(f"mixture: background must be at least 0 and below 1, not {self.background}.")
 
     def _usual(self, n: int) -> int:
         """Return how many components `n` records get if nobody says."""
         most = max(FEWEST, min(COMPONENTS, int(VISITS / (n * self.layout_.size))))
-        return max(1, min(max(FEWEST, n // RECORDS), most, n // 10))
+        return max(1, min(n // RECORDS, most))
+
+    def _pseudo(self, n: int, k: int) -> float:
+        """Return the pseudo-records per component: more where records are few, which else would come back as copies."""
+        if self.smoothing is not None:
+            return self.smoothing
+        return min(MOST_SMOOTHING, SMOOTHING * max(1.0, RECORDS * k / n))
 
     def _check_room(self, k: int, width: int) -> None:
         """Refuse components whose tables do not fit into memory."""
@@ -154,9 +166,9 @@ class Mixture(Scores, Imputes, Conditional, Model):
         """Return the code columns of the label."""
         return [s.start for f, s in self.layout_.slices() if f.role == "target" and f.kind != "real"]
 
-    def _keep(self, state: State, bins: Bins) -> None:
-        self.weights_: Tensor = state.tables.weights
-        self.tables_: Tensor = state.tables.tables.T.contiguous()
+    def _keep(self, tables: Tables, bins: Bins) -> None:
+        self.weights_: Tensor = tables.weights
+        self.tables_: Tensor = tables.tables.T.contiguous()
         self.knots_: Tensor = bins.knots
         self.cdf_: Tensor = bins.cdf
         self.tails_: Tensor = bins.tails
