@@ -202,7 +202,7 @@ def moments(numbers: Matrix, weights: Tensor | None) -> tuple[Tensor, Tensor, Te
 
     def mean(of: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
         total, mass = torch.zeros(d, dtype=torch.float64), torch.zeros(d, dtype=torch.float64)
-        for block in blocks(n, d):
+        for block in blocks(n, 8 * d):  # smaller ones, of which several copies are made
             x = numbers[block].double()
             present, values = (~torch.isnan(x)).double(), torch.nan_to_num(of(x))
             total += values.sum(0) if weights is None else weights[block] @ values

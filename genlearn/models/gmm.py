@@ -62,6 +62,14 @@ class GMM(Scores, Imputes, Conditional, Model):
     starts from k-means++ clusters that the label, if there is one, keeps apart, and stops when nothing is gained or when the
     score of validation records has fallen for three passes.
 
+    Records may count more or less than one (`fit(..., weights=...)`: whole weights are repeated records). What does not fit into
+    memory is read block by block in every pass, with the same result. Passes over more than a million values are products of
+    float32 matrices, added up in float64.
+
+    With `posterior="variational"` the parameters have distributions, \(q(\pi) \prod_k q(\mu_k, \Lambda_k) q(T_k)\), Dirichlet and
+    normal-Wishart; passes climb the evidence lower bound, a Dirichlet count below 1 empties components that are not needed, and
+    the mixture of the posterior means is kept, which is a density like any other.
+
     | covariance | \(\Sigma_k\) | numbers per component |
     |---|---|---|
     | full | any | \(d(d+1)/2\) |
@@ -71,8 +79,7 @@ class GMM(Scores, Imputes, Conditional, Model):
     | spherical | \(\sigma_k^2 I\) of standardised numbers | 1 |
 
     Measured with the defaults on one core: digits (1,257 images) in 0.6 s, two-sample AUC 0.75 where kernels have 0.81 and
-    marginals 1.00; adult (22,792 rows) in 6 s, AUC 0.63, 0.71 and 0.85; 54,000 MNIST images in 63 s (45 passes). A pass over
-    100,000 x 16 numbers with 20 full components takes 0.07 s, scikit-learn's 0.30 s.
+    marginals 1.00; adult (22,792 rows) in 6 s, AUC 0.63, 0.71 and 0.85; 54,000 MNIST images in 63 s (45 passes).
 
     Arguments:
         components: Number of components K, never more than records; None takes one for 200 records, at least 30 and at
@@ -100,6 +107,7 @@ class GMM(Scores, Imputes, Conditional, Model):
     References:
         Maximum Likelihood from Incomplete Data via the EM Algorithm (Dempster et al., 1977), https://www.jstor.org/stable/2984875
         The EM Algorithm for Mixtures of Factor Analyzers (Ghahramani & Hinton, 1997), https://mlg.eng.cam.ac.uk/zoubin/papers/tr-96-1.pdf
+        Pattern Recognition and Machine Learning, section 10.2 (Bishop, 2006), https://www.microsoft.com/en-us/research/people/cmbishop/prml-book/
         On GANs and GMMs (Richardson & Weiss, 2018), https://arxiv.org/abs/1805.12462
 
     Example:
