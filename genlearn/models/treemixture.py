@@ -70,14 +70,17 @@ class TreeMixture(Scores, Imputes, Conditional, Model):
 
     Example:
         >>> import numpy as np
+        >>> import pandas as pd
         >>> rng = np.random.default_rng(0)
-        >>> first = rng.integers(0, 2, 500)
-        >>> x = np.stack([first, first ^ (rng.random(500) < 0.1), rng.integers(0, 2, 500)], 1)
+        >>> rain = rng.random(500) < 0.4
+        >>> wet = rain ^ (rng.random(500) < 0.1)
+        >>> slippery = wet & (rng.random(500) < 0.8)
+        >>> x = pd.DataFrame({"rain": rain, "wet": wet, "slippery": slippery})
         >>> model = TreeMixture(components=1, random_state=0).fit(x)
         >>> model.parents_.tolist()
         [[-1, 0, 1]]
-        >>> model.sample(1000, given={"x0": 1}, random_state=0)[:, 1].mean().round(1)
-        np.float64(0.9)
+        >>> float(model.sample(1000, given={"rain": True}, random_state=0)["wet"].mean().round(1))
+        0.9
     """
 
     takes: ClassVar[frozenset[str]] = frozenset({"real", "category", "binary"})
