@@ -60,8 +60,11 @@ class Network:
     def forward(self, levels: Tensor, rng: torch.Generator) -> Tensor:
         """Draw what is unknown (-1) in whole columns, parents first; what is known must hold all its ancestors."""
         for j in self.order:
-            if len(levels) and int(levels[0, j]) < 0:
-                levels[:, j] = pick(self.log_tables[j][mixed(levels, self.parents[j], self.sizes)], rng)
+            if not len(levels) or int(levels[0, j]) >= 0:
+                continue
+            for part in torch.arange(len(levels)).split(max(1, AT_ONCE // self.sizes[j])):
+                config = mixed(levels[part], self.parents[j], self.sizes)
+                levels[part, j] = pick(self.log_tables[j][config], rng)
         return levels
 
     def factor(self, j: int, levels: Tensor, known: frozenset[int]) -> Factor:
