@@ -93,6 +93,9 @@ class Leaves:
         weight = r
         for columns, gate in self.cells.layout.gates:
             if columns.start <= j < columns.stop:  # a box counts as much as it believes that there is a number
-                there = self.tables[:, self.levels.start[gate]]
+                first = int(self.levels.start[gate])
+                missing = [first + level for i, level in self.levels.absent if i == gate]
+                open_ = 1 - self.tables[:, missing].sum(1)  # r knows that nothing is missing
+                there = self.tables[:, first] / open_.clamp_min(SMALLEST)
                 weight = torch.where(unknown[:, gate : gate + 1], r * there, r)
         return (weight @ own) / weight.sum(1).clamp_min(SMALLEST)

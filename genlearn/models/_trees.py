@@ -150,17 +150,17 @@ def smoothed(tree: Tree, counts: Floats, base: Floats, strength: float, left_out
     Arguments:
         tree: The tree.
         counts: `(nodes, choices, options)` records.
-        base: `(choices, options)` what the root is drawn towards.
+        base: `(choices, options)` what the root is drawn towards, as if by one record.
         strength: s, in records.
         left_out: Return for every option the probability that the others give to one record that takes it.
     """
     away = 1.0 if left_out else 0.0
     own = np.maximum(counts - away, 0)
-    size = np.maximum(counts.sum(2, keepdims=True) - away, 0) + strength
+    size = np.maximum(counts.sum(2, keepdims=True) - away, 0)
     tables = np.empty_like(own)
-    tables[0] = (own[0] + strength * base) / size[0]
+    tables[0] = (own[0] + base) / (size[0] + 1)
     for tier in tree.tiers:
-        tables[tier] = (own[tier] + strength * tables[tree.parent[tier]]) / size[tier]
+        tables[tier] = (own[tier] + strength * tables[tree.parent[tier]]) / (size[tier] + strength)
     return tables
 
 

@@ -24,7 +24,7 @@ from ._trees import Floats, Ints, Tree, choices, informative, most_levels, prune
 STRENGTHS = (1.0, 3.0, 10.0, 30.0, 100.0)  # pseudo-records of the parent's table, of which left-out records choose
 COARSE = 16  # most levels of a number that a split is judged by: few records fill no more
 FEATURES = 32  # most earlier columns that a wide record's tree looks at
-SEARCH = 500_000_000  # records x columns x columns looked at: trees of more are grown on a part, and filled by all
+SEARCH = 250_000_000  # records x columns x columns looked at: trees of more are grown on a part, and filled by all
 PARTICLES = 200  # draws per record with unknown cells
 ROWS = 50_000  # records and draws worked through at once
 
