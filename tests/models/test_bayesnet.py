@@ -311,6 +311,18 @@ def test_tables_are_what_the_formulas_say() -> None:
     np.testing.assert_allclose(table(equivalent=2.0), backoff / backoff.sum(1, keepdims=True), atol=1e-12)
 
 
+def test_labels_that_are_unknown_are_left_out_of_the_counts() -> None:
+    frame = mixed(400, 3)[["kind", "flag"]]
+    frame.loc[frame.index[::3], "flag"] = None
+    records = Records("table", frame, target="flag")
+    law = BayesNet(edges=("kind->flag",), parameters="likelihood", random_state=0).fit(records)._law
+    counts = pd.crosstab(frame["kind"], frame["flag"]).to_numpy()
+    np.testing.assert_allclose(
+        law.network.log_tables[1].exp().numpy(), counts / counts.sum(1, keepdims=True), atol=1e-12
+    )
+    assert law.network.sizes == [3, 2]
+
+
 def test_regressions_without_a_prior_are_least_squares() -> None:
     frame = mixed(600, 2)
     model = BayesNet(edges=("x->y", "flag->y"), numbers="gaussian", parameters="likelihood", random_state=0)
