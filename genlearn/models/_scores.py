@@ -185,7 +185,8 @@ class Families:
             seen = np.add.reduceat(counts.sum(0, dtype=np.float64), begins, axis=1)
             rest = self.whole[child][:, None] - seen
             lumped = rest.sum(0) > 0
-            scores[lumped] += self._value(rest[None][:, :, lumped], joint[lumped], r)
+            if lumped.any():
+                scores[lumped] += self._value(rest[None][:, :, lumped], joint[lumped], r)
             charged = joint + lumped
         scores -= self._charge(charged, child)
         return np.where(joint * r > MOST_CELLS, -math.inf, scores)

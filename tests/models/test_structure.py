@@ -54,11 +54,13 @@ def by_hand(
     )
 
 
-@pytest.mark.parametrize("missing", [0.0, 0.2])
+@pytest.mark.parametrize("missing", [0.0, 0.2, "one column"])
 @pytest.mark.parametrize("score", SCORES)
-def test_scores_equal_their_formulas_however_they_are_asked_for(score: Score, missing: float) -> None:
+def test_scores_equal_their_formulas_however_they_are_asked_for(score: Score, missing: float | str) -> None:
     """Alone, as one of many additions, and from the table of all pairs; tolerance: sums of a few hundred float64 terms."""
-    levels, sizes, _ = network(300, 5, 0, missing)
+    levels, sizes, _ = network(300, 5, 0, 0.0 if isinstance(missing, str) else missing)
+    if missing == "one column":
+        levels[::3, 2] = -1
     alone, adding, warmed = (Families(levels, sizes, score, 2.5) for _ in range(3))
     warmed.warm()
     for child in range(5):
