@@ -81,7 +81,7 @@ def single(train: np.ndarray, valid: np.ndarray, test: np.ndarray) -> tuple[floa
     levels = Levels(Layout((Field("x", "binary", (1, 1, train.shape[1]), levels=2),)))
     train_, valid_, test_ = (torch.from_numpy(x.astype(np.float32)) for x in (train, valid, test))
     begun = time.perf_counter()
-    grove, _ = single_tree(Rows(levels, train_), EVEN, valid_)
+    grove, _ = single_tree(Rows(levels, train_), EVEN, Rows(levels, valid_))
     seconds = time.perf_counter() - begun
     return float(grove.log_prob(test_).mean()), seconds
 

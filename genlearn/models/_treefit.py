@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -49,6 +50,10 @@ class Grove:
         parts = [torch.logsumexp(self.joint(v, dtype), 1) for v in values.split(rows)]
         return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.float64)
 
+    def score(self, rows: Rows, dtype: torch.dtype = torch.float64) -> float:
+        """Return the mean log probability of records."""
+        return float(rows.times(self.log_prob(rows.values, dtype)).sum()) / rows.n
+
 
 @dataclass
 class Rows:
@@ -58,13 +63,37 @@ class Rows:
         levels: What the columns are.
         values: `(n, columns)` float32 levels, NaN where absent or unknown.
         leaves: Columns that get no children: they may be absent, and then drop out of every sum.
-        least: Weights that small are left out of the pair counts.
+        least: Shares that small are left out of the pair counts.
+        weights: `(n,)` float32, how often each record occurs; None if once.
     """
 
     levels: Levels
     values: Tensor
     leaves: Sequence[int] = ()
     least: float = 0.0
+    weights: Tensor | None = None
+
+    @property
+    def n(self) -> float:
+        """How many records there are, repeated ones included."""
+        return float(len(self.values) if self.weights is None else self.weights.sum(dtype=torch.float64))
+
+    def joined(self) -> Rows:
+        """Return these records with repeated ones as one that counts more."""
+        if self.weights is not None or not self.values.shape[1]:
+            return self
+        known = torch.nan_to_num(self.values, nan=-1.0).to(torch.int16).numpy()
+        keys = np.ascontiguousarray(known).view(np.dtype((np.void, 2 * known.shape[1])))[:, 0]
+        _, first, counts = np.unique(keys, return_index=True, return_counts=True)
+        if len(first) > 0.9 * len(keys):
+            return self
+        order = torch.from_numpy(first.argsort())
+        places, times = torch.from_numpy(first)[order], torch.from_numpy(counts)[order]
+        return replace(self, values=self.values[places], weights=times.float())
+
+    def times(self, share: Tensor) -> Tensor:
+        """Return `(n, ...)` shares times how often each record occurs."""
+        return share if self.weights is None else share * self.weights.view(-1, *[1] * (share.ndim - 1))
 
     @cached_property
     def hidden(self) -> Tensor:
@@ -84,11 +113,11 @@ class Rows:
         few = not self.binary and len(self.values) * self.levels.width <= HOT
         return self.levels.one_hot(self.values, torch.float32) if few else None
 
-    def pairs(self, weights: Tensor | None = None) -> Tensor:
-        """Return pair counts with `(n,)` weights, over known values."""
-        if weights is None:
-            return pair_counts(self.levels, self.values)
-        rows = torch.nonzero(weights > self.least)[:, 0]
+    def pairs(self, share: Tensor | None = None) -> Tensor:
+        """Return pair counts of `(n,)` shares of the records, over known values."""
+        if share is None:
+            return pair_counts(self.levels, self.values, self.weights)
+        rows, weights = torch.nonzero(share > self.least)[:, 0], self.times(share)
         if self.binary:
             return pairs_of_ones(*ones_product(self.values[rows], weights[rows]))
         if self.hot is None:
@@ -117,14 +146,14 @@ class Climb:
 
     Arguments:
         rows: Records to learn from.
-        valid: `(n, columns)` levels of records that stop it when their score falls; None goes by `tol` alone.
+        valid: Records that stop it when their score falls; None goes by `tol` alone.
         base: Overall pair frequencies `(width, width)`.
         smoothing: Pseudo-records of every component, spread by `base`.
         dtype: Precision of scores.
     """
 
     rows: Rows
-    valid: Tensor | None
+    valid: Rows | None
     base: Tensor
     smoothing: float
     dtype: torch.dtype = torch.float64
@@ -137,9 +166,9 @@ class Climb:
         for _ in range(max_iter):
             share, nats = self.expect(grove)
             tell(nats)
-            climbed.append(nats + self.prior(grove) / len(self.rows.values))
+            climbed.append(nats + self.prior(grove) / self.rows.n)
             if self.valid is not None:
-                score = float(grove.log_prob(self.valid, self.dtype).mean())
+                score = grove.score(self.valid, self.dtype)
                 falls = 0 if score > best_valid else falls + 1
                 if score > best_valid:
                     best, best_valid = grove, score
@@ -156,15 +185,15 @@ class Climb:
 
     def expect(self, grove: Grove) -> tuple[Tensor, float]:
         """Return responsibilities `(n, K)` float32 and the mean log probability."""
-        values, k = self.rows.values, len(grove.weights)
+        values, weights, k = self.rows.values, self.rows.weights, len(grove.weights)
         share, total = torch.empty(len(values), k), 0.0
         size = max(256, 2**22 // k)
         for s in range(0, len(values), size):
             joint = grove.joint(values[s : s + size], self.dtype)
             each = torch.logsumexp(joint, 1)
             share[s : s + size] = (joint - each[:, None]).exp_()
-            total += float(each.sum())
-        return share, total / len(values)
+            total += float(each.sum() if weights is None else each @ weights[s : s + size].double())
+        return share, total / self.rows.n
 
     def maximise(self, share: Tensor, grove: Grove | None) -> Grove:
         """Return the mixture that responsibilities `(n, K)` give; `grove` is where they come from."""
@@ -173,11 +202,11 @@ class Climb:
         for k in range(share.shape[1]):
             pairs = self.rows.pairs(share[:, k].contiguous()) + self.smoothing * self.base
             if len(self.rows.hidden) and grove is not None:
-                pairs += self._hidden(share[:, k], replace(grove.trees, parents=grove.trees.parents[k : k + 1],
+                pairs += self._hidden(self.rows.times(share[:, k]), replace(grove.trees, parents=grove.trees.parents[k : k + 1],
                                                            tables=grove.trees.tables[k : k + 1]))  # fmt: skip
             parents.append(chow_liu(gains(levels, pairs), self.rows.leaves))
             found.append(tables(levels, pairs, parents[-1]))
-        weights = share.sum(0, dtype=torch.float64)
+        weights = self.rows.times(share).sum(0, dtype=torch.float64)
         return Grove(weights / weights.sum(), Trees(levels, torch.stack(parents), torch.stack(found)))
 
     def _hidden(self, share: Tensor, tree: Trees) -> Tensor:
@@ -222,16 +251,16 @@ def frequencies(rows: Rows, smoothing: float, pairs: Tensor | None = None) -> Te
     size = torch.tensor(levels.counts, dtype=torch.float64)[levels.owner]
     pairs = (rows.pairs() if pairs is None else pairs) + smoothing / (size[:, None] * size)
     pairs.diagonal().add_(smoothing / size - smoothing / size.square())
-    return pairs / (len(rows.values) + smoothing)
+    return pairs / (rows.n + smoothing)
 
 
-def single_tree(rows: Rows, smoothings: Sequence[float], valid: Tensor | None = None) -> tuple[Grove, float]:
+def single_tree(rows: Rows, smoothings: Sequence[float], valid: Rows | None = None) -> tuple[Grove, float]:
     """Return the Chow-Liu tree of records, and the one of several `smoothings` that gives `valid` the highest score.
 
     Arguments:
         rows: Records.
         smoothings: Pseudo-records, spread evenly over all pairs of levels.
-        valid: `(n, columns)` levels that choose; None takes the first.
+        valid: Records that choose; None takes the first.
     """
     counted, best = rows.pairs(), (-math.inf, smoothings[0])
     groves = {}
@@ -241,5 +270,5 @@ def single_tree(rows: Rows, smoothings: Sequence[float], valid: Tensor | None = 
         trees = Trees(rows.levels, parents[None], tables(rows.levels, pairs, parents)[None])
         groves[s] = Grove(torch.ones(1, dtype=torch.float64), trees)
         if valid is not None:
-            best = max(best, (float(groves[s].log_prob(valid).mean()), s))
+            best = max(best, (groves[s].score(valid), s))
     return groves[best[1]], best[1]

@@ -112,10 +112,13 @@ class TreeMixture(Scores, Imputes, Conditional, Model):
         inside = float(cells.log_inside(code.x).mean())
         self._shift = inside + (float(code.log_det.mean()) if code.log_det is not None else 0.0)
         values = cells.encode(code.x)[:, levels.columns].float()
-        held = None if valid is None or not len(valid) else cells.encode(valid.x)[:, levels.columns].float()
         gated = {j for s, _ in self.layout_.gates for j in range(s.start, s.stop)}
         leaves = [i for i, j in enumerate(levels.columns) if j in gated]
         rows = Rows(levels, values, leaves, LEAST if values.numel() > LARGE else 0.0)
+        held = None
+        if valid is not None and len(valid):
+            held = Rows(levels, cells.encode(valid.x)[:, levels.columns].float()).joined()
+            rows = rows.joined()
         if self.components == 1 or len(values) < 2:
             grove, why = self._single(rows, held)
         else:
@@ -153,7 +156,7 @@ class TreeMixture(Scores, Imputes, Conditional, Model):
                 f"{MOST_ENTRIES // each:,} are possible. Ask for fewer components or members."
             )
 
-    def _single(self, rows: Rows, valid: Tensor | None) -> tuple[Grove, str]:
+    def _single(self, rows: Rows, valid: Rows | None) -> tuple[Grove, str]:
         """Return the Chow-Liu tree of all records."""
         options = EVEN if self.smoothing is None else (self.smoothing,)
         if valid is None and len(options) > 1:
@@ -162,9 +165,9 @@ class TreeMixture(Scores, Imputes, Conditional, Model):
         grove, smoothing = single_tree(rows, options, valid)
         return grove, f"one tree, {smoothing:g} pseudo-records"
 
-    def _averaged(self, rows: Rows, valid: Tensor | None) -> tuple[Grove, str]:
+    def _averaged(self, rows: Rows, valid: Rows | None) -> tuple[Grove, str]:
         """Return the mean of the members."""
-        n, width = len(rows.values), len(rows.levels.counts) if rows.binary else rows.levels.width
+        n, width = len(rows.joined().values), len(rows.levels.counts) if rows.binary else rows.levels.width
         each = n * width**2  # multiplications for the pair counts of a tree
         members = self.members or int(max(1, min(MEMBERS, WORK // (COMPONENTS[0] * each))))
         room = min(MOST_ENTRIES // (rows.levels.width * most(rows.levels)), WORK // each) // members
@@ -176,11 +179,11 @@ class TreeMixture(Scores, Imputes, Conditional, Model):
         why = f"{members} of {k} trees each, {smoothing:g} pseudo-records: {first.why} after {first.passes} passes"
         return Grove(weights, Trees(rows.levels, parents, found)), why
 
-    def _choose(self, rows: Rows, valid: Tensor | None, room: int) -> tuple[int, float, Fitted]:
+    def _choose(self, rows: Rows, valid: Rows | None, room: int) -> tuple[int, float, Fitted]:
         """Return the components, the smoothing and the first member: the best by the held-out score."""
-        n = len(rows.values)
+        n = int(rows.n)
         sizes = [self.components] if self.components else [k for k in COMPONENTS if k * SHARE <= n and k <= room] or [1]
-        sizes = [min(k, n) for k in sizes]
+        sizes = [min(k, len(rows.values)) for k in sizes]
         options = (self.smoothing,) if self.smoothing is not None else SMOOTHINGS
         k, smoothing = sizes[0], options[0]
         best = self._member(rows, valid, 0, k, smoothing)
@@ -200,7 +203,7 @@ class TreeMixture(Scores, Imputes, Conditional, Model):
             best, k = found, more
         return k, smoothing, best
 
-    def _member(self, rows: Rows, valid: Tensor | None, m: int, k: int, smoothing: float) -> Fitted:
+    def _member(self, rows: Rows, valid: Rows | None, m: int, k: int, smoothing: float) -> Fitted:
         """Fit one mixture."""
         if valid is None:
             rows, valid = self._split(rows, m)
@@ -213,7 +216,7 @@ class TreeMixture(Scores, Imputes, Conditional, Model):
         self._passes += 1
         self._tell(self._passes, None, time.perf_counter() - self._began, nats=nats + self._shift)
 
-    def _split(self, rows: Rows, m: int) -> tuple[Rows, Tensor | None]:
+    def _split(self, rows: Rows, m: int) -> tuple[Rows, Rows | None]:
         """Hold out one tenth of the records, another for every member."""
         n = len(rows.values)
         if n < FEW:
@@ -221,7 +224,8 @@ class TreeMixture(Scores, Imputes, Conditional, Model):
         order = torch.randperm(n, generator=self._rng("held out"))
         held = torch.zeros(n, dtype=torch.bool)
         held[order[m % 10 :: 10]] = True
-        return replace(rows, values=rows.values[~held]), rows.values[held]
+        train, rest = (replace(rows, values=rows.values[part]).joined() for part in (~held, held))
+        return train, rest
 
     # -- what was learned --------------------------------------------------------------------------------------------
     def _keep_bins(self, bins: Bins) -> None:
@@ -331,7 +335,8 @@ def _start(rows: Rows, k: int, rng: torch.Generator) -> Tensor:
     def seen(values: Tensor) -> Tensor:
         return values if rows.binary else rows.levels.one_hot(values, torch.float32)
 
-    centres = clusters(seen(rows.values[some]), k, rng)
+    weights = None if rows.weights is None else rows.weights[some]
+    centres = clusters(seen(rows.values[some]), k, rng, weights)
     labels = [closest(seen(v), centres) for v in rows.values.split(max(256, SEEDS // max(1, width)))]
     share = torch.nn.functional.one_hot(torch.cat(labels), k).float()
     return (1 - SOFT) * share + SOFT / k

@@ -186,6 +186,24 @@ def test_em_never_goes_down(case, smoothing):
     assert climbed[-1] > climbed[0] + 1e-3
 
 
+def test_repeated_records_count_as_often_as_they_occur():
+    x = records(600).float()
+    x[::5, 2] = NAN
+    rows = Rows(LEVELS, x, [2])
+    joined = rows.joined()
+    assert len(joined.values) < 100
+    assert joined.n == 600
+    share = torch.stack([x[:, 0] == 0, x[:, 0] != 0], 1).float()
+    of_joined = torch.stack([joined.values[:, 0] == 0, joined.values[:, 0] != 0], 1).float()
+    base = frequencies(rows, 1.0)
+    torch.testing.assert_close(frequencies(joined, 1.0), base)
+    long, short = (
+        Climb(r, r, base, 2.0).run(s, 10, 0.0, lambda nats: None) for r, s in ((rows, share), (joined, of_joined))
+    )
+    assert long.objectives == pytest.approx(short.objectives, abs=1e-6)  # float32 shares
+    assert long.score == pytest.approx(short.score, abs=1e-6)
+
+
 def test_one_component_is_the_chow_liu_tree_of_all_records():
     frame = table(400)
     model = TreeMixture(components=1, smoothing=2.0, random_state=0).fit(frame)
