@@ -26,6 +26,7 @@ PAIRS = 4_000_000  # pairs of a record and a leaf held at once
 DRAWN = 4_000_000  # probabilities of levels held at once
 GAIN = 0.02  # accuracy that another forest must take away
 FEWEST = {"product": 5, "gaussian": 20}  # records of a leaf
+POLISH = {"product": 0, "gaussian": 5}  # passes: the leaves of a product law are small enough to learn records by heart
 
 
 class Forest(Scores, Imputes, Conditional, Model):
@@ -54,7 +55,8 @@ class Forest(Scores, Imputes, Conditional, Model):
         rounds: Most forests that are grown against draws of the one before; 0 keeps the first.
         delta: Stop when the out-of-bag accuracy is at most 0.5 + delta.
         smoothing: Pseudo-records of the overall law in every leaf.
-        polish: EM passes over the weights of the leaves, on validation records where there are any.
+        polish: EM passes over the weights of the leaves, on validation records where there are any; None makes 5 with
+            `gaussian`, none with `product`.
 
     Errors:
         Problem: If a setting is out of range, a condition has no density anywhere, `gaussian` is asked of records with more
@@ -83,7 +85,7 @@ class Forest(Scores, Imputes, Conditional, Model):
     rounds: int = 3
     delta: float = 0.0
     smoothing: float = 0.3
-    polish: int = 0
+    polish: int | None = None
 
     @classmethod
     def examples(cls) -> list[Self]:
@@ -125,9 +127,10 @@ class Forest(Scores, Imputes, Conditional, Model):
             law, held = fit_leaves(features, trees, code.x, completed, self.smoothing)
         self._keep(law)
         self.weights_: Tensor = held / held.sum()
-        for step in range(self.polish):
+        passes = POLISH[self.leaf] if self.polish is None else self.polish
+        for step in range(passes):
             nats = self._polished(valid if valid is not None and len(valid) else code, held / held.sum())
-            self._tell(step, self.polish, time.perf_counter() - began, stage="polish", nats=nats)
+            self._tell(step, passes, time.perf_counter() - began, stage="polish", nats=nats)
         seconds = time.perf_counter() - began
         self._tell(self.rounds, self.rounds, seconds, done=True, note=f"{note}; {len(held):,} leaves")
 
@@ -207,10 +210,12 @@ class Forest(Scores, Imputes, Conditional, Model):
 
     def _check_learned(self) -> None:
         super()._check_learned()
-        if self.law_ not in FEWEST:
+        if not isinstance(self.law_, str) or self.law_ not in FEWEST:
             raise ValueError("law_ is neither product nor gaussian")
         levels, d, k = Features(self.layout_, self.rank_).levels, len(self.layout_.columns("real")), len(self.weights_)
         self._expect(rank_=(levels.width,), weights_=(k,), tables_=(k, levels.width), means_=(k, d), overall_=(2, d))
+        if not all(t.is_floating_point() for t in (self.weights_, self.tables_, self.means_, self.overall_)):
+            raise ValueError("weights_, tables_, means_ and overall_ must hold real numbers")
         for start, count in zip(levels.start.tolist(), levels.counts, strict=True):
             if self.rank_[start : start + count].sort().values.tolist() != list(range(count)):
                 raise ValueError("rank_ is no order of the levels")
