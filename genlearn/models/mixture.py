@@ -104,7 +104,6 @@ class Mixture(Scores, Imputes, Conditional, Model):
         held_out = Rows(_places(cells, valid.x), levels.width, size) if valid is not None and len(valid) else None
         axis = Axis.of(levels, columns, edges(bins))
         base = levels.share(rows.frequency()[None] + 0.5)[0][:, None]
-        base[axis.at] = axis.masses(torch.zeros(axis.d, 1).double(), torch.ones(axis.d, 1).double())
         fitter = Fitter(levels, axis, rows, base, self._pseudo(n, k), self.tol)
         traits = Traits(levels, axis, self._labels())
         labels = traits.deal(rows, k, self._rng("start"))
