@@ -62,8 +62,8 @@ class KernelSum(Scores, Imputes, Conditional, Model):
         if n > 1:
             self._choose(bandwidth == "likelihood")
 
-    def _choose(self, by_likelihood: bool, most: int = LEFT_OUT) -> float:
-        """Set the bandwidths to what makes left-out records most likely, one after the other; return their mean score.
+    def _choose(self, by_likelihood: bool, most: int = LEFT_OUT) -> Tensor:
+        """Set the bandwidths to what makes left-out records most likely, one after the other; return their scores.
 
         Arguments:
             by_likelihood: Whether that of numbers is chosen too.
@@ -79,9 +79,12 @@ class KernelSum(Scores, Imputes, Conditional, Model):
             weights, same, kernels = weights[held], same[:, held], kernels.around(held)
             rest = torch.where(same, 0.0, weights.exp()).sum(1).clamp_min(1e-12).log()
 
-        def left_out(h: float, mixing: float) -> float:
+        def each(h: float, mixing: float) -> Tensor:
             log_kernel = kernels.log_kernel(z, one_hot, h, self._shares(mixing)).masked_fill(same, -torch.inf)
-            return float((summed(log_kernel, weights) - rest).clamp_min(-1e9).mean())
+            return (summed(log_kernel, weights) - rest).clamp_min(-1e9)
+
+        def left_out(h: float, mixing: float) -> float:
+            return float(each(h, mixing).mean())
 
         for _ in range(2):
             if by_likelihood and self.numbers_.shape[1]:
@@ -89,7 +92,7 @@ class KernelSum(Scores, Imputes, Conditional, Model):
                 self.bandwidth_ = math.exp(log_h)
             if self.levels_.shape[1]:
                 self.mixing_ = math.exp(golden(lambda t: left_out(self.bandwidth_, math.exp(t)), math.log(1e-5), -1e-3))
-        return left_out(self.bandwidth_, self.mixing_)
+        return each(self.bandwidth_, self.mixing_)
 
     # -- pieces ------------------------------------------------------------------------------------------------------
     @property

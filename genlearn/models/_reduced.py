@@ -92,14 +92,14 @@ class Bumps:
         if column >= self.numbers.shape[1]:
             i = column - self.numbers.shape[1]
             share, count = self._share(i), Levels(self.layout).counts[i]
-            return ((1 - share) * (self.discrete[:, i] == t) + share / count).double()
+            return (1 - share) * (self.discrete[:, i] == t).double() + share / count
         value = self.numbers[:, column].double()
-        sd = torch.where(torch.isnan(value), 1.0, self.h)
+        sd = torch.full_like(value, self.h).masked_fill(torch.isnan(value), 1.0)
         out = torch.special.ndtr((t - torch.nan_to_num(value)) / sd)
         for own, gate in self.gates:
             if column in own:
                 share, count = self._share(gate), Levels(self.layout).counts[gate]
-                out = out * ((1 - share) * (self.discrete[:, gate] == 0) + share / count)
+                out = out * ((1 - share) * (self.discrete[:, gate] == 0).double() + share / count)
         return out
 
     def _share(self, i: int) -> float:
@@ -111,13 +111,13 @@ class Bumps:
         levels = Levels(self.layout)
         share = float(mixing[levels.start[gate]]) if isinstance(mixing, Tensor) else mixing
         count, level = levels.counts[gate], self.discrete[:, gate]
-        both = (1 - share) * (level[rows, None] == level) + share / count
+        both = (1 - share) * (level[rows, None] == level).double() + share / count
         keep = math.sqrt(1 - share)
-        is_open = keep * (level == 0) + (1 - keep) / count
+        is_open = keep * (level == 0).double() + (1 - keep) / count
         log_j = torch.zeros_like(both)
         for i in own:
             value, lacks = torch.nan_to_num(self.numbers[:, i].double()), torch.isnan(self.numbers[:, i])
-            variance = torch.where(lacks, 1.0, width**2 / 2).double()
+            variance = torch.full_like(value, width**2 / 2).masked_fill(lacks, 1.0)
             total = variance[rows, None] + variance
             log_j -= 0.5 * ((value[rows, None] - value).square() / total + (2 * math.pi * total).log())
         return torch.log1p(is_open[rows, None] * is_open / both * torch.expm1(log_j))
@@ -126,7 +126,8 @@ class Bumps:
 def reduced_set(bumps: Bumps, numbers: Tensor, discrete: Tensor, own: Tensor, smoothing: float) -> np.ndarray:
     r"""Return the weights that minimise the integrated squared error, \(\frac12 \alpha^\top C \alpha - \alpha^\top p\).
 
-    C are the overlaps, \(p_i\) the mean of the kernel around \(x_i\) over all records but \(x_i\) itself.
+    C are the overlaps, \(p_i\) the mean over the records of the kernel around \(x_i\). At \(x_i\) itself it counts as 0: for kernels
+    of one height that takes away a constant, and else what would favour the high ones.
 
     Arguments:
         bumps: Kernels, m of them.
@@ -145,8 +146,10 @@ def reduced_set(bumps: Bumps, numbers: Tensor, discrete: Tensor, own: Tensor, sm
         log_kernel = kernels.at(numbers[rows], discrete[rows], bumps.h / math.sqrt(q), 1 - (1 - bumps.mixing) * q)
         log_kernel = log_kernel.double().masked_fill(rows[:, None] == own, -torch.inf)
         linear += (log_kernel - height).clamp_max(HIGHEST).exp_().sum(0)
-    linear /= max(1, len(numbers) - 1)
-    return smo(gram, linear.numpy(), np.full(len(bumps), 1 / len(bumps)))[0]
+    linear /= max(1, len(numbers))
+    start = np.zeros(len(bumps))  # one kernel: what it never needs stays out
+    start[np.argmin(0.5 * gram.diagonal() - linear.numpy())] = 1
+    return smo(gram, linear.numpy(), start)[0]
 
 
 def one_class(bumps: Bumps, nu: float) -> np.ndarray:
@@ -157,7 +160,7 @@ def one_class(bumps: Bumps, nu: float) -> np.ndarray:
     log_gram = bumps.overlap(bumps.h, bumps.mixing)
     gram = (log_gram - log_gram.diagonal().max()).exp_().numpy()
     m = len(bumps)
-    return smo(gram, np.zeros(m), np.full(m, 1 / m), upper=1 / max(1.0, nu * m))[0]
+    return smo(gram, np.zeros(m), np.full(m, 1 / m), upper=1 / max(1.0, nu * m), tol=1e-3)[0]
 
 
 def distribution(bumps: Bumps, numbers: Tensor, discrete: Tensor, tube: float, rng: torch.Generator) -> np.ndarray:

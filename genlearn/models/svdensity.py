@@ -19,7 +19,7 @@ from ._platt import Machines, train
 from ._reduced import Bumps, distribution, one_class, reduced_set
 
 LEAK = 1e-6  # share of a kernel of one class that counts for all classes alike, so that no label is impossible
-SMOOTHINGS = (0.0, 2.0, 4.0, 8.0)  # among which `likelihood` chooses
+SMOOTHINGS = (0.0, 2.0, 4.0, 8.0, 16.0, 32.0)  # among which `likelihood` chooses
 TRIED = 1500  # records on which it does so
 SEEN = 20_000  # records that the weights are fitted to
 REGRESSED = 2000  # most records that enter the regression of `cdf`
@@ -56,7 +56,8 @@ class SVDensity(KernelSum):
         bandwidth: Factor h in units of a column's standard deviation; `likelihood` chooses it, `silverman` takes
             \((4 / (d + 2) / m)^{1/(d + 4)}\).
         centers: Most records that enter the quadratic programme (`cdf`: 2,000 at most); of more, so many are drawn at random.
-        smoothing: Blur of `reduced-set`, in bandwidths; `likelihood` chooses one of 0, 2, 4 and 8.
+        smoothing: Blur of `reduced-set`, in bandwidths; `likelihood` chooses one of 0, 2, 4, 8, 16 and 32;
+            a wider one must gain more than its standard error.
         nu: \(\nu\) of `one-class`: at least this share of the records has weight.
         tube: \(\kappa\) of `cdf`: how many standard errors off cost nothing.
         labels: `joint` gives every class its own weights, \(p(y)\,p(x \mid y)\); `linear` and `rbf` multiply p(x) by a
@@ -98,7 +99,7 @@ class SVDensity(KernelSum):
         return [
             cls(smoothing=2.0, centers=800, random_state=0),
             cls(objective="one-class", nu=0.9, labels="rbf", centers=600, random_state=0),
-            cls(objective="cdf", labels="linear", centers=400, random_state=0),
+            cls(objective="cdf", bandwidth="silverman", labels="linear", centers=800, random_state=0),
         ]
 
     # -- learning ----------------------------------------------------------------------------------------------------
@@ -158,16 +159,17 @@ class SVDensity(KernelSum):
         smoothings = (
             SMOOTHINGS if isinstance(self.smoothing, str) and self.objective == "reduced-set" else (self.smoothing_,)
         )
-        if m < 3 or not (by_likelihood or len(smoothings) > 1):
+        if m < 6 or not (by_likelihood or len(smoothings) > 1):
             return widths
         out = min(LEFT_OUT, m // 3)
-        best_score, best = -math.inf, self.smoothing_
+        best, best_scores = self.smoothing_, torch.full((out,), -torch.inf)
         for smoothing in smoothings:
             self.smoothing_ = smoothing
             self._solve(numbers[out : 4 * TRIED], discrete[out : 4 * TRIED], torch.arange(out, min(m, out + TRIED)))
-            score = self._choose(by_likelihood, out)
-            if score > best_score:
-                best_score, best, widths = score, smoothing, (self.bandwidth_, self.mixing_)
+            scores = self._choose(by_likelihood, out)
+            gain = scores - best_scores
+            if float(gain.mean()) > float(gain.std()) / math.sqrt(out) or smoothing == smoothings[0]:
+                best_scores, best, widths = scores, smoothing, (self.bandwidth_, self.mixing_)
             self.bandwidth_, self.mixing_ = parzen
         self.smoothing_ = best
         return widths
