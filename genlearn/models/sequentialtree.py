@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from dataclasses import dataclass
 from typing import ClassVar, Literal, Self
 
 import numpy as np
@@ -18,6 +17,7 @@ from ..errors import Problem
 from ..layout import Code
 from ..model import Conditional, How, Imputes, Model, Scores
 from ._bins import Bins, Cells
+from ._laws import Law, particles, pick
 from ._splits import Information, Splits, grow
 from ._trees import Floats, Ints, Tree, choices, informative, most_levels, prune, smoothed, together
 
@@ -27,27 +27,6 @@ FEATURES = 32  # most earlier columns that a wide record's tree looks at
 SEARCH = 250_000_000  # records x columns x columns looked at: trees of more are grown on a part, and filled by all
 PARTICLES = 200  # draws per record with unknown cells
 ROWS = 50_000  # records and draws worked through at once
-
-
-@dataclass
-class Law:
-    """One column's law given the columns before it.
-
-    Arguments:
-        column: The column of the code.
-        gate: The column that must be 0 where it has a value, if there is one.
-        tree: Splits of the columns before it.
-        tables: `(leaves, levels)` probabilities of its levels.
-    """
-
-    column: int
-    gate: int | None
-    tree: Tree
-    tables: Floats
-
-    def at(self, levels: Ints) -> Floats:
-        """Return the tables `(n, levels)` that records `(n, columns)` meet."""
-        return self.tables[self.tree.leaf(levels)]
 
 
 class SequentialTree(Scores, Imputes, Conditional, Model):
@@ -239,7 +218,13 @@ class SequentialTree(Scores, Imputes, Conditional, Model):
         self._bins.check(len(self._numbers))
         if not isinstance(self.order_, list) or not isinstance(self.nodes_, list):
             raise ValueError("order_ and nodes_ must be lists")
-        if sorted(self.order_) != list(range(d)) or any(type(n) is not int or n < 1 or n % 2 == 0 for n in self.nodes_):
+        if any(type(n) is not int for n in self.order_ + self.nodes_):
+            raise ValueError("order_ and nodes_ must hold whole numbers")
+        if (
+            sorted(self.order_) != list(range(d))
+            or len(self.nodes_) != d
+            or any(n < 1 or n % 2 == 0 for n in self.nodes_)
+        ):
             raise ValueError("order_ must name every column once, and trees have an odd number of nodes")
         sizes, at = self._sizes, {j: i for i, j in enumerate(self.order_)}
         if any(at[gate] > at[j] for j, gate in self._gates.items()):
@@ -260,15 +245,16 @@ class SequentialTree(Scores, Imputes, Conditional, Model):
         cells, levels = self._cells, self._levels(code)
         total = cells.log_inside(code.x).numpy()
         unknown = self._unknown(code.x)
-        open_ends = unknown.any(1)
-        for law in self._laws:
+        open_ends, laws = unknown.any(1), self._laws
+        for law in laws:
             known = ~open_ends & (levels[:, law.column] >= 0)
             total[known] += np.log(law.at(levels[known])[np.arange(known.sum()), levels[known, law.column]])
         if open_ends.any():
             # Every record meets the same draws, so that its score does not depend on its neighbours.
             u = torch.rand(PARTICLES, len(self._sizes), generator=self._rng("unknown"), dtype=torch.float64).numpy()
             for rows in np.array_split(np.nonzero(open_ends)[0], 1 + int(open_ends.sum()) * PARTICLES // ROWS):
-                log_weights = self._particles(levels[rows], unknown[rows], np.tile(u, (len(rows), 1)), ())[1]
+                drawn, free = levels[rows].repeat(PARTICLES, 0), unknown[rows].repeat(PARTICLES, 0)
+                log_weights = particles(laws, drawn, free, np.tile(u, (len(rows), 1)), {}).reshape(-1, PARTICLES)
                 total[rows] += np.logaddexp.reduce(log_weights, axis=1) - math.log(PARTICLES)
         return torch.from_numpy(total)
 
@@ -290,7 +276,7 @@ class SequentialTree(Scores, Imputes, Conditional, Model):
             part = levels[start : start + ROWS]
             u = torch.rand(len(part), len(laws), generator=rng, dtype=torch.float64).numpy()
             for law in laws:
-                part[:, law.column] = _pick(law.at(part), u[:, law.column])
+                part[:, law.column] = pick(law.at(part), u[:, law.column])
                 if law.gate is not None:
                     part[part[:, law.gate] != 0, law.column] = -1
         return Code(self._values(levels, rng), y)
@@ -299,36 +285,6 @@ class SequentialTree(Scores, Imputes, Conditional, Model):
         """Return codes in levels, drawn inside of them, or their means."""
         known = torch.from_numpy(np.maximum(levels[:, : self.layout_.size], 0))
         return self._cells.decode(known.double(), rng)
-
-    def _particles(
-        self, levels: Ints, unknown: NDArray[np.bool_], u: Floats, absent: tuple[tuple[int, int], ...]
-    ) -> tuple[Ints, Floats]:
-        """Return draws `(n * particles, columns)` of the unknown levels in order, and the log weights `(n, particles)`.
-
-        Arguments:
-            levels: `(n, columns)`.
-            unknown: `(n, d)` which of them to draw.
-            u: `(n * particles, columns)` uniform numbers.
-            absent: Columns and their levels that are not to be drawn.
-        """
-        particles = len(u) // max(1, len(levels))
-        drawn, free = levels.repeat(particles, 0), unknown.repeat(particles, 0)
-        log_weights = np.zeros(len(drawn))
-        barred = dict(absent)
-        for law in self._laws:
-            j = law.column
-            known, rows = ~free[:, j] & (drawn[:, j] >= 0), free[:, j]
-            log_weights[known] += np.log(law.at(drawn[known])[np.arange(known.sum()), drawn[known, j]])
-            if not rows.any():
-                continue
-            table = law.at(drawn[rows])
-            if j in barred:
-                log_weights[rows] += np.log(np.maximum(1 - table[:, barred[j]], 1e-300))
-                table[:, barred[j]] = 0
-            drawn[rows, j] = _pick(table, u[rows, j])
-            if law.gate is not None:
-                drawn[rows & (drawn[:, law.gate] != 0), j] = -1
-        return drawn, log_weights.reshape(-1, particles)
 
     def _impute(self, code: Code, how: How, rng: torch.Generator) -> Code:
         if code.mask is None:
@@ -350,17 +306,16 @@ class SequentialTree(Scores, Imputes, Conditional, Model):
     def _fill(self, code: Code, how: How, rng: torch.Generator) -> None:
         """Fill the unknown values of a few records, in place."""
         assert code.mask is not None
-        n, sizes, levels = len(code), self._sizes, self._levels(code)
+        n, sizes = len(code), self._sizes
+        drawn = self._levels(code).repeat(PARTICLES, 0)
         u = torch.rand(n * PARTICLES, len(sizes), generator=rng, dtype=torch.float64).numpy()
         if code.y is not None:  # an unknown label is drawn from its frequencies, which the weights then correct
-            label = _pick(np.broadcast_to(self.label_prior_.double().numpy(), (len(u), sizes[-1])), u[:, -1])
-            levels = levels.repeat(PARTICLES, 0)
-            levels[:, -1] = np.where(levels[:, -1] < 0, label, levels[:, -1])
-            unknown = self._unknown(code.x).repeat(PARTICLES, 0)
-        else:
-            levels, unknown = levels.repeat(PARTICLES, 0), self._unknown(code.x).repeat(PARTICLES, 0)
-        absent = tuple((self._cells.levels.columns[i], level) for i, level in self._cells.levels.absent)
-        drawn, log_weights = self._particles(levels, unknown, u, absent)
+            prior = self.label_prior_.double().numpy()
+            label = pick(np.broadcast_to(prior, (len(u), sizes[-1])), u[:, -1])
+            drawn[:, -1] = np.where(drawn[:, -1] < 0, label, drawn[:, -1])
+        own = self._cells.levels
+        absent = {own.columns[i]: level for i, level in own.absent}
+        log_weights = particles(self._laws, drawn, self._unknown(code.x).repeat(PARTICLES, 0), u, absent)
         weights = torch.softmax(torch.from_numpy(log_weights.reshape(n, PARTICLES)), 1)
         drawn = drawn.reshape(n, PARTICLES, -1)
         if how == "draw":
@@ -393,13 +348,6 @@ class SequentialTree(Scores, Imputes, Conditional, Model):
                 total = (own * mean[drawn[:, :, j]]).sum(1) / np.maximum(own.sum(1), 1e-300)
                 values[:, j] = torch.from_numpy(np.where(own.sum(1) > 0, total, values[:, j].numpy()))
         return chosen, values
-
-
-def _pick(tables: Floats, u: Floats) -> Ints:
-    """Return levels `(n,)` drawn from tables `(n, levels)` by uniform numbers `(n,)`."""
-    total = tables.cumsum(1)
-    found = (total <= (u * (1 - 1e-12) * total[:, -1])[:, None]).sum(1)
-    return np.minimum(found, tables.shape[1] - 1)
 
 
 def _entropy(levels: Ints) -> float:
