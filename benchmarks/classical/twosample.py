@@ -74,7 +74,7 @@ def judged(
     model: str, settings: Mapping[str, Any], table: Table, train: pd.DataFrame, test: pd.DataFrame, quick: bool
 ) -> dict[str, Any]:
     """Fit a model, draw as many rows as it learned from, and return their scores."""
-    real, held_out = (Records("table", f, table.target) for f in (train, test))
+    real, held_out = (Records("table", f, target=table.target) for f in (train, test))
     fitted = model_class(model)(random_state=0, **settings)
     began = time.perf_counter()
     fitted.fit(real)
@@ -82,7 +82,7 @@ def judged(
     fake = fitted.draw(len(train), random_state=1).x
     space = Columns(Schema.of(real))
     honest = space.embed(held_out)[:HELD_OUT]
-    flag = copies(space.embed(real), honest, space.embed(Records("table", fake[: len(honest)], table.target)))
+    flag = copies(space.embed(real), honest, space.embed(Records("table", fake[: len(honest)], target=table.target)))
     scores = _scores(train, test, fake, table.target, quick)
     return {
         "settings": dict(settings), "seconds of fitting": round(seconds, 1), **scores,
@@ -137,7 +137,8 @@ def run(*, quick: bool = False, model: str = "mixture", curve: Sequence[Mapping[
         model: Name of any model of tables.
         curve: Its settings; those of the table's own curve for `mixture`, else its defaults.
     """
-    checks, details = [], {}
+    checks: list[Check] = []
+    details: dict[str, dict[str, Any]] = {}
     for table in TABLES[1:] if quick else TABLES:
         train, test = table.parts()
         if quick:
