@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from ..errors import Problem
-from ._boxlaws import Laws, leaf_sums, level_tables
+from ._boxfit import leaf_sums, level_tables
+from ._boxlaws import Laws
 from ._forest import Features, Trees
 from ._normals import Dense, log_mass, patterns, truncated
 from ._normals import features as features_of

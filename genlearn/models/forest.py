@@ -8,16 +8,18 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar, Literal, Self
 
 import torch
-from scipy.sparse import csr_array
 from torch import Tensor
 
 from ..codecs.base import Given
 from ..errors import Problem
 from ..layout import Code
 from ..model import Conditional, How, Imputes, Model, Scores
-from ._boxlaws import Leaves, allowed, fit_leaves
-from ._forest import Features, Grower, Trees, like_levels
+from ._adversary import Grower
+from ._boxfit import fit_leaves
+from ._boxlaws import Leaves, allowed
+from ._forest import Features, Trees, like_levels
 from ._leafnormals import NormalLeaves, fit_normals
+from ._pairs import averaged, choose, shares
 
 PARAMETERS = 16_000_000  # levels, and numbers eight times, in all leaves together
 NORMALS = 1_000  # leaves in all when each has a covariance: every record meets every one of them
@@ -173,7 +175,7 @@ class Forest(Scores, Imputes, Conditional, Model):
         total, nats = strength * start, strength * float(start @ log_weights)
         for x in code.x.split(4096):
             for rows, leaf, log_density in law.pairs(x, PAIRS):
-                weight, score = _shares(rows, log_weights[leaf] + log_density, len(x))
+                weight, score = shares(rows, log_weights[leaf] + log_density, len(x))
                 total = total.index_add(0, leaf, weight)
                 nats += float(score[rows.unique_consecutive()].sum())
         self.weights_ = total / total.sum()
@@ -272,7 +274,7 @@ class Forest(Scores, Imputes, Conditional, Model):
         if some:
             x, rest = code.x[hole], []
             for rows, leaf, log_density in law.pairs(x, PAIRS):
-                score = _shares(rows, log_weights[leaf] + log_density, len(x))[1]
+                score = shares(rows, log_weights[leaf] + log_density, len(x))[1]
                 rest.append(score[rows.unique_consecutive()])
             out[hole] = torch.cat(rest)
         return out
@@ -316,11 +318,11 @@ class Forest(Scores, Imputes, Conditional, Model):
             for i, level in levels.absent:  # what is filled in is not missing: leaves that say so weigh less
                 share = law.tables[leaf, int(levels.start[i]) + level].double().clamp_max(1 - 1e-12)
                 log_weight = log_weight + torch.where(fill[rows, i], torch.log1p(-share), 0.0)
-            weight, _ = _shares(rows, log_weight, len(x))
-            leaf_of[rows.unique_consecutive()] = leaf[_choose(rows, weight, rng if how == "draw" else None)]
+            weight, _ = shares(rows, log_weight, len(x))
+            leaf_of[rows.unique_consecutive()] = leaf[choose(rows, weight, rng if how == "draw" else None)]
             if how == "draw":
                 continue
-            tables += _averaged(rows, leaf, weight, len(x), law.tables)
+            tables += averaged(rows, leaf, weight, len(x), law.tables)
             if how == "mean" and d:
                 weight = weight[:, None] * law.openness(leaf, fill[rows])
                 sums[0].index_add_(0, rows, weight * law.expect(leaf, values[rows]))
@@ -334,33 +336,3 @@ class Forest(Scores, Imputes, Conditional, Model):
         x[:, levels.columns] = torch.where(fill, chosen, discrete)
         x[:, law.numbers] = torch.where(torch.isnan(values), numbers, values)
         return self.layout_.shut_gates(x)
-
-
-# -- pairs of records and leaves, those of a record one after the other --------------------------------------------------
-def _shares(rows: Tensor, log_weight: Tensor, n: int) -> tuple[Tensor, Tensor]:
-    """Return the share of every pair among those of its record, and the log of the sum of weights of every record `(n,)`."""
-    top = torch.full((n,), -torch.inf, dtype=torch.float64).scatter_reduce_(0, rows, log_weight, "amax")
-    impossible = torch.isinf(top)
-    weight = torch.exp(log_weight - top.masked_fill(impossible, 0.0)[rows])
-    weight = weight + impossible[rows]  # no leaf explains the record: none is better than another
-    total = torch.zeros(n, dtype=torch.float64).index_add_(0, rows, weight)
-    return weight / total[rows], top + total.clamp_min(1e-300).log()
-
-
-def _choose(rows: Tensor, weight: Tensor, rng: torch.Generator | None) -> Tensor:
-    """Return one pair of every record: drawn by weight, or without `rng` the heaviest."""
-    counts = torch.unique_consecutive(rows, return_counts=True)[1]
-    last = counts.cumsum(0) - 1
-    if rng is None:
-        order = torch.argsort(weight, stable=True)
-        order = order[torch.argsort(rows[order], stable=True)]
-        return order[last]
-    u = torch.rand(len(counts), dtype=torch.float64, generator=rng)
-    at = torch.searchsorted(weight.cumsum(0), torch.arange(len(counts)) + u, right=True)
-    return torch.minimum(torch.maximum(at, last - counts + 1), last)
-
-
-def _averaged(rows: Tensor, leaf: Tensor, weight: Tensor, n: int, tables: Tensor) -> Tensor:
-    """Return the tables of leaves, averaged by weight for every record, `(n, width)`."""
-    pairs = csr_array((weight.float().numpy(), (rows.numpy(), leaf.numpy())), shape=(n, len(tables)))
-    return torch.from_numpy(pairs @ tables.numpy()).double()

@@ -17,7 +17,8 @@ from genlearn.errors import Problem
 from genlearn.layout import Field, Layout
 from genlearn.models._boxlaws import truncated_moments
 from genlearn.models._forest import Features, Trees, like_levels
-from genlearn.models.forest import Forest, _choose, _shares
+from genlearn.models._pairs import choose, shares
+from genlearn.models.forest import Forest
 
 LEAVES = ("product", "gaussian")
 PLAIN = {"scale": "standard"}
@@ -280,13 +281,13 @@ def test_shares_and_choices_of_pairs() -> None:
     """The heaviest pair of every record, shares that sum to one, and draws in proportion (5 standard errors)."""
     rows = torch.tensor([0, 0, 0, 1, 2, 2])
     log_weight = torch.tensor([-1000.0, -1001.0, -999.0, 3.0, -torch.inf, -torch.inf], dtype=torch.float64)
-    weight, score = _shares(rows, log_weight, 3)
-    assert _choose(rows, weight, None).tolist()[:2] == [2, 3]
+    weight, score = shares(rows, log_weight, 3)
+    assert choose(rows, weight, None).tolist()[:2] == [2, 3]
     np.testing.assert_allclose(torch.zeros(3).double().index_add_(0, rows, weight), 1)
     assert float(score[1]) == pytest.approx(3)
     assert float(score[2]) == -math.inf
     many = torch.arange(6000).repeat_interleave(3)
-    drawn = _choose(many, weight[:3].repeat(6000), torch.Generator().manual_seed(0)) % 3
+    drawn = choose(many, weight[:3].repeat(6000), torch.Generator().manual_seed(0)) % 3
     share = torch.bincount(drawn, minlength=3) / 6000
     error = (weight[:3] * (1 - weight[:3]) / 6000).sqrt()
     assert bool(((share - weight[:3]).abs() < 5 * error).all())
