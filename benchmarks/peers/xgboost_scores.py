@@ -31,7 +31,7 @@ def text(column: pd.Series) -> np.ndarray:
 def features(frame: pd.DataFrame, levels: dict[str, np.ndarray]) -> np.ndarray:
     """Return `(n, features)` float32: numbers, and one column per level."""
     parts = []
-    for name in frame:
+    for name in map(str, frame):
         if name in levels:
             parts.append((text(frame[name])[:, None] == levels[name]).astype(np.float32))
         else:
@@ -63,12 +63,13 @@ def utility(fake: np.ndarray, fake_y: np.ndarray, test: np.ndarray, test_y: np.n
     return float(roc_auc_score(test_y, best.predict_proba(test)[:, 1]))
 
 
-def main(train_file: str, test_file: str, fake_file: str, target: str, grid: dict) -> None:
+def main(arguments: list[str], grid: dict) -> None:
     """Print the scores of one synthetic table."""
     began = time.perf_counter()
-    train, test, fake = (pd.read_csv(f) for f in (train_file, test_file, fake_file))
+    *files, target = arguments
+    train, test, fake = map(pd.read_csv, files)
     fake = fake[list(train.columns)]
-    levels = {c: np.unique(text(train[c])) for c in train if not pd.api.types.is_numeric_dtype(train[c])}
+    levels = {str(c): np.unique(text(train[c])) for c in train if not pd.api.types.is_numeric_dtype(train[c])}
     levels.setdefault(target, np.unique(text(train[target])))
     x, real_test, synthetic = (features(f, levels) for f in (train, test, fake))
     m = min(len(real_test), len(synthetic))
@@ -87,4 +88,4 @@ def main(train_file: str, test_file: str, fake_file: str, target: str, grid: dic
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:5], QUICK if sys.argv[5:] == ["quick"] else GRID)
+    main(sys.argv[1:5], QUICK if sys.argv[5:] == ["quick"] else GRID)

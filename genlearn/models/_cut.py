@@ -11,6 +11,7 @@ from ._bins import Bins
 
 CELLS = 128  # most cells of a column whose values hardly repeat
 VALUES = 1024  # most values of a column that each get a cell of their own
+WIDE, FEW = 100, 24  # with more columns than this, at most so many cells in each
 REPEATS = 5  # records per value, on average, from which on values get cells
 
 
@@ -23,7 +24,8 @@ def cut(layout: Layout, x: Tensor, most: int = CELLS) -> Bins:
         most: Most cells of a column whose values hardly repeat.
     """
     fields = [f for f, s in layout.slices() if f.kind == "real" for _ in range(f.size)]
-    columns = [_column(v[~torch.isnan(v)].double(), f, most) for v, f in zip(x.T, fields, strict=True)]
+    each, most = (FEW, min(FEW, most)) if layout.size > WIDE else (VALUES, most)
+    columns = [_column(v[~torch.isnan(v)].double(), f, most, each) for v, f in zip(x.T, fields, strict=True)]
     m = max((len(k) for k, *_ in columns), default=2)
     b = max((len(c) for *_, c in columns), default=0)
     if not columns:
@@ -59,34 +61,40 @@ def _axis(bins: Bins, j: int) -> Tensor:
     return out - out[middle] + scores[middle]
 
 
-def _column(v: Tensor, field: Field, most: int) -> tuple[Tensor, Tensor, float, Tensor]:
+def _column(v: Tensor, field: Field, most: int, each: int) -> tuple[Tensor, Tensor, float, Tensor]:
     n = len(v)
     if field.width and n and (field.levels or field.width == 1.0):
         origin = -1.0 if field.levels else -0.5
         k = torch.floor((v - origin) / field.width)
         values, counts = torch.unique(k, return_counts=True)
         if len(values) <= most or (len(values) <= VALUES and n >= REPEATS * len(values)):
-            return _values(values, counts.double(), origin, field.width)
+            return _values(values, counts.double(), origin, field.width, each)
     return _smooth(v, most)
 
 
-def _values(values: Tensor, counts: Tensor, origin: float, width: float) -> tuple[Tensor, Tensor, float, Tensor]:
-    """Return one cell per lattice value; what lies between two values goes with the lower one."""
+def _values(
+    values: Tensor, counts: Tensor, origin: float, width: float, most: int
+) -> tuple[Tensor, Tensor, float, Tensor]:
+    """Return one cell per lattice value, or, if there are too many, cells of neighbours; a gap goes with the lower value."""
     n = counts.sum()
     low, high = origin + values * width, origin + (values + 1) * width
     gap = torch.cat([low[1:] > high[:-1] + 0.5 * width, torch.tensor([False])])
-    aside = 0.5 / (n + 2)
+    aside = 0.5 / (n + 2)  # mass of each tail; all gaps together have less
     share = counts / n * (1 - 2 * aside - (1e-3 * aside) * gap.sum())
-    knots, mass, starts = [low[:1]], [], []
+    knots, mass, starts = [low[:1]], [share[:0]], [0]
     for i in range(len(values)):
-        starts.append(sum(map(len, mass)))
         knots.append(high[i : i + 1])
         mass.append(share[i : i + 1])
         if gap[i]:
             knots.append(low[i + 1 : i + 2])
             mass.append((1e-3 * aside).view(1))
+        starts.append(starts[-1] + 1 + int(gap[i]))
     cdf = aside + torch.nn.functional.pad(torch.cat(mass).cumsum(0), (1, 0))
-    return torch.cat(knots), cdf, 0.5 * width, torch.tensor(starts[1:], dtype=torch.long)
+    cuts = torch.tensor(starts[1:-1], dtype=torch.long)
+    if len(values) > most:
+        part = torch.floor(share.cumsum(0) * most)[:-1]  # a new cell begins where a further share of the mass is full
+        cuts = cuts[torch.cat([part[:1] > 0, part.diff() > 0])]
+    return torch.cat(knots), cdf, 0.5 * width, cuts
 
 
 def _smooth(v: Tensor, most: int) -> tuple[Tensor, Tensor, float, Tensor]:
