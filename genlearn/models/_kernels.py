@@ -72,7 +72,8 @@ class KernelSum(Scores, Imputes, Conditional, Model):
         kernels, weights = self._kernels, self._log_weights
         some = torch.arange(min(most, len(self.numbers_)))
         # A record and its exact copies say nothing about its neighbourhood: they would pull the bandwidth to zero.
-        same, rest = kernels.copies(some), 0.0
+        same = kernels.copies(some)
+        rest: float | Tensor = 0.0
         z, one_hot = self.numbers_[some], kernels.one_hot[some]
         if len(weights) > 1:
             held = torch.nonzero(weights > -torch.inf)[:, 0]

@@ -89,7 +89,7 @@ class SVDensity(KernelSum):
     centers: int = 5000
     smoothing: float | Literal["likelihood"] = "likelihood"
     nu: float = 0.5
-    tube: float = 1.0
+    tube: float = 0.2
     labels: Literal["joint", "linear", "rbf"] = "joint"
     penalty: float = 1.0
 
@@ -99,7 +99,7 @@ class SVDensity(KernelSum):
         return [
             cls(smoothing=2.0, centers=800, random_state=0),
             cls(objective="one-class", nu=0.9, labels="rbf", centers=600, random_state=0),
-            cls(objective="cdf", bandwidth="silverman", labels="linear", centers=800, random_state=0),
+            cls(objective="cdf", labels="linear", centers=800, random_state=0),
         ]
 
     # -- learning ----------------------------------------------------------------------------------------------------
@@ -181,7 +181,7 @@ class SVDensity(KernelSum):
         place, rng = torch.arange(len(numbers)), self._rng("pairs")
         for own in self._groups(centres):
             rows, mass = place, 1.0
-            if self._label is not None and self.labels == "joint":  # a class is fitted to its own records
+            if self._label is not None and not self._classifies:  # a class is fitted to its own records
                 i = self._label[1]
                 rows = torch.nonzero(discrete[:, i] == self.levels_[own[0], i])[:, 0]
                 mass = float(max(1, len(rows)))
@@ -199,7 +199,7 @@ class SVDensity(KernelSum):
 
     def _groups(self, centres: Tensor) -> list[Tensor]:
         """Return centres by class, or all together where the classes share their weights."""
-        if self._label is None or self.labels != "joint":
+        if self._label is None or self._classifies:
             return [centres]
         y = self.levels_[centres, self._label[1]]
         return [centres[y == c] for c in y.unique()]
@@ -246,7 +246,7 @@ class SVDensity(KernelSum):
 
     @property
     def _classifies(self) -> bool:
-        return self.labels != "joint" and self._label is not None and self._label[2] > 1
+        return self.labels != "joint" and self._label is not None and self._label[2] > 1 and self.layout_.size > 1
 
     def _shares(self, mixing: float) -> float | Tensor:
         """Return the uniform's share: a label belongs to its class, or with a classifier to no kernel at all."""
@@ -254,7 +254,7 @@ class SVDensity(KernelSum):
             return mixing
         levels = Levels(self.layout_)
         shares = torch.full((levels.width,), mixing, dtype=torch.float64)
-        shares[levels.owner == self._label[1]] = 1.0 if self.labels != "joint" else LEAK
+        shares[levels.owner == self._label[1]] = 1.0 if self._classifies else LEAK
         return shares
 
     def _check_learned(self) -> None:
