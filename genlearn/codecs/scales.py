@@ -177,6 +177,6 @@ def _fit_spline(values: np.ndarray, gap: float) -> Spline | None:
     below, until = np.searchsorted(ordered, v, "left"), np.searchsorted(ordered, v, "right")
     z = ndtri((below + until) / (2 * n))
     secants = np.diff(z) / np.diff(v)
-    inner = np.sqrt(secants[:-1] * secants[1:])
+    inner = np.sqrt(secants[:-1]) * np.sqrt(secants[1:])  # their product may underflow
     slopes = np.concatenate([secants[:1], inner, secants[-1:]])
     return Spline(tuple(v), tuple(z.tolist()), tuple(slopes.tolist()))

@@ -132,14 +132,22 @@ def test_what_is_too_large_is_refused_in_one_line() -> None:
         Query(network, frozenset([15]), [15])
 
 
-def test_elimination_equals_pyagrum_on_alarm(tmp_path: Path) -> None:
-    """Up to 1e-6: the file gives a third as 0.3333333, and rows of tables are brought to the sum 1 when they are read."""
+@pytest.mark.parametrize("which", ["alarm", "random"])
+def test_elimination_equals_pyagrum(which: str, tmp_path: Path) -> None:
+    """Up to 1e-6: files give a third as 0.3333333, and rows of tables are brought to the sum 1 when they are read.
+
+    alarm comes with a peer of the benchmarks (`benchmarks/peers/make.sh pgmpy`); a random network of its size is at hand everywhere.
+    """
     gum = pytest.importorskip("pyagrum")
-    found = sorted(PEERS.glob("pgmpy/lib/*/site-packages/pgmpy/utils/example_models/alarm.bif.gz"))
-    if not found:
-        pytest.skip("no alarm.bif: run benchmarks/peers/make.sh pgmpy")
-    path = tmp_path / "alarm.bif"
-    path.write_bytes(gzip.decompress(found[0].read_bytes()))
+    path = tmp_path / "network.bif"
+    if which == "random":
+        gum.initRandom(3)
+        gum.saveBN(gum.randomBN(n=37, ratio_arc=1.25, domain_size=3), str(path))
+    else:
+        found = sorted(PEERS.glob("pgmpy/lib/*/site-packages/pgmpy/utils/example_models/alarm.bif.gz"))
+        if not found:
+            pytest.skip("no alarm.bif: run benchmarks/peers/make.sh pgmpy")
+        path.write_bytes(gzip.decompress(found[0].read_bytes()))
     peer, model = gum.loadBN(str(path)), BayesNet.from_bif(path)
     law: Any = model._law
     names, rng = law.nodes.names, np.random.default_rng(0)
