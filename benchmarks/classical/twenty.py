@@ -24,7 +24,7 @@ from .. import record
 from ..checks import Check, Report
 
 SECONDS, TREE_SECONDS, WON = 600.0, 0.8, 10
-MEMBERS, PASSES = 10, 60
+MEMBERS, PASSES, TOL = 10, 60, 1e-4
 HEAVY = 1e9  # records times squared columns: larger sets are tried with fewer components
 CANDIDATES = (
     (30, 20.0),
@@ -105,11 +105,13 @@ def try_set(name: str, members: int, candidates: tuple[tuple[int, float], ...]) 
     heavy = len(train) * train.shape[1] ** 2 > HEAVY
     for k, smoothing in candidates:
         if not (heavy and k > candidates[0][0]):
-            model = TreeMixture(components=k, members=1, smoothing=smoothing, max_iter=PASSES, random_state=0)
+            model = TreeMixture(components=k, members=1, smoothing=smoothing, max_iter=PASSES, tol=TOL, random_state=0)
             tried[k, smoothing] = model.fit(train, valid=valid).score(valid)
     finals = {}
     for k, smoothing in sorted(tried, key=lambda c: -tried[c])[:FINALISTS]:
-        model = TreeMixture(components=k, members=members, smoothing=smoothing, max_iter=PASSES, random_state=0)
+        model = TreeMixture(
+            components=k, members=members, smoothing=smoothing, max_iter=PASSES, tol=TOL, random_state=0
+        )
         finals[k, smoothing] = model.fit(train, valid=valid), model.score(valid)
     k, smoothing = max(finals, key=lambda c: finals[c][1])
     nats = finals[k, smoothing][0].score(test)

@@ -24,7 +24,7 @@ SMOOTHINGS = (20.0, 100.0, 500.0)  # tried likewise; the lower one, if the secon
 LOWER = 5.0
 EVEN = (1.0, 0.1, 10.0)  # pseudo-records of a single tree, spread evenly
 SHARE = 20  # fewest records per component, if nobody says how many components
-MEMBERS, WORK = 8, 5e10  # most members if nobody says; multiplications that a pass of all their trees may take then
+MEMBERS, WORK = 8, 3e10  # most members if nobody says; multiplications that a pass of all their trees may take then
 BINS, WIDEST = 16, 4096  # levels of a number, fewer where that makes more levels in all
 MOST_LEVELS = 8192  # pair counts hold a number for every two levels
 MOST_ENTRIES = 2**27  # of all tables
@@ -91,7 +91,7 @@ class TreeMixture(Scores, Imputes, Conditional, Model):
     members: int | None = None
     smoothing: float | None = None
     bins: int = BINS
-    tol: float = 1e-4
+    tol: float = 1e-3
     max_iter: int = 100
 
     @classmethod
