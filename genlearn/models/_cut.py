@@ -11,6 +11,7 @@ from ._bins import Bins
 
 CELLS = 128  # most cells of a column whose values hardly repeat
 VALUES = 1024  # most values of a column that each get a cell of their own
+UNEVEN = 4.0  # longest step between cells, in medians, from which on cells are taken for single values
 WIDE, FEW = 100, 24  # with more columns than this, at most so many cells in each
 REPEATS = 5  # records per value, on average, from which on values get cells
 
@@ -42,7 +43,8 @@ def edges(bins: Bins) -> list[Tensor]:
     """Return the inner edges of every column's cells on the axis where its components are normal.
 
     That axis is the column's normal scores, in which every column is normal as a whole. But scores close the gaps between modes, and
-    components would spill over: so no step is shorter than that of the standardised column, unless it is skewed or heavy-tailed.
+    components would spill over: so no step is shorter than that of the standardised column, unless it is skewed or heavy-tailed,
+    or its cells are single values, where rare ones must not borrow from the length of the step.
     """
     return [_axis(bins, j) for j in range(len(bins.sizes))]
 
@@ -53,7 +55,8 @@ def _axis(bins: Bins, j: int) -> Tensor:
     centred = means - mass @ means
     sd = (mass @ centred.square()).sqrt().clamp_min(1e-300)
     z = centred / sd
-    if len(scores) < 2 or abs(float(mass @ z**3)) > SKEWED or float(mass @ z**4) - 3 > HEAVY:
+    uneven = len(scores) > 2 and float(scores.diff().max()) > UNEVEN * float(scores.diff().median())
+    if len(scores) < 2 or uneven or abs(float(mass @ z**3)) > SKEWED or float(mass @ z**4) - 3 > HEAVY:
         return scores
     steps = torch.maximum(scores.diff(), bins.knots[j, bins.cuts[j, : bins.sizes[j] - 1]].diff() / sd)
     out = torch.nn.functional.pad(steps.cumsum(0), (1, 0))

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ._axis import Axis
 from ._levels import Levels
-from ._mixed import Rows, Scores, Tables
+from ._mixed import Rows, Tables
 from ._starts import closest
 
 APART = 2.0  # length of a level's axis, where that of a number is one deviation of its scores
@@ -24,7 +25,7 @@ class Traits:
         labels: Code columns of the label, which separates more the more columns there are.
     """
 
-    def __init__(self, levels: Levels, axis: Scores, labels: Sequence[int]) -> None:
+    def __init__(self, levels: Levels, axis: Axis, labels: Sequence[int]) -> None:
         width, columns = levels.width, len(levels.counts)
         numbers = torch.unique(levels.owner[axis.at])
         corners = torch.ones(width, dtype=torch.bool)

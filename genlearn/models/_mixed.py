@@ -1,7 +1,8 @@
 r"""Mixtures of tables: the EM behind `Mixture`, for thousands of components.
 
-Every column is a column of levels: categories as they are, numbers cut into cells (`_cut`). A component holds one table per column;
-those of numbers are a normal distribution of the column's normal scores, cut at the edges \(e_0 < \ldots < e_m\) of the cells:
+Every column is a column of levels: categories as they are, numbers cut into cells (`_cut`). A component holds one table per
+column; those of numbers are a normal distribution on the column's own axis (`_cut.edges`), cut at the edges
+\(e_0 < \ldots < e_m\) of the cells:
 
 \[ T_k(c) = \Phi\Big(\frac{e_c - \mu_k}{\sigma_k}\Big) - \Phi\Big(\frac{e_{c-1} - \mu_k}{\sigma_k}\Big). \]
 
@@ -17,20 +18,19 @@ References:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag, pad
 
+from ._axis import SMALLEST, Axis
 from ._levels import Levels
 
 CHUNK = 4096
 WORK = 2**23  # values of a chunk of log-joints, at most
-SMALLEST = 1e-30  # probability of a level, at least
 LEAST_SD = 1e-3  # of a component, in normal scores
-FAR = 1e-20  # mass of a cell below which moments in it are lost to rounding
 FAINT = 80.0  # nats below the best component at which responsibilities are cut off: smaller floats are slow
 SLACK = 0.1  # nats that the validation score may lie below its best: rows get truer long before it falls by much
 FORGETTING = 0.6  # power of the falling steps of stepwise EM
@@ -123,75 +123,6 @@ def _shares(tables: Tables, at: Tensor, logs: Tensor) -> tuple[Tensor, Tensor]:
     return top - r.gather(1, where[:, None])[:, 0].log(), r
 
 
-class Scores:
-    """The cells of numbers on the axis of normal scores.
-
-    Arguments:
-        at: `(p,)` their rows in the tables.
-        owner: `(p,)` the number, 0..d-1, that each belongs to.
-        low, high: `(p,)` normal scores of the edges, infinite at the ends.
-        d: How many numbers.
-    """
-
-    def __init__(self, at: Tensor, owner: Tensor, low: Tensor, high: Tensor, d: int) -> None:
-        self.at, self.owner, self.low, self.high, self.d = at, owner, low, high, d
-        middle = 0.5 * (torch.special.ndtr(low) + torch.special.ndtr(high))
-        self.typical = torch.special.ndtri(middle).clamp(-8, 8)
-
-    @classmethod
-    def of(cls, levels: Levels, columns: Sequence[int], edges: Sequence[Tensor]) -> Scores:
-        """Build from the code columns of numbers and the inner edges of their cells."""
-        first = [int(levels.start[levels.columns.index(j)]) for j in columns]
-        ends = [pad(pad(e, (1, 0), value=-torch.inf), (0, 1), value=torch.inf) for e in edges]
-        none = torch.zeros(0, dtype=torch.float64)
-        at = [torch.arange(s, s + len(e) - 1) for s, e in zip(first, ends, strict=True)]
-        owner = [torch.full((len(e) - 1,), i) for i, e in enumerate(ends)]
-        return cls(
-            torch.cat([none.long(), *at]), torch.cat([none.long(), *owner]), torch.cat([none, *(e[:-1] for e in ends)]),
-            torch.cat([none, *(e[1:] for e in ends)]), len(ends),
-        )  # fmt: skip
-
-    def masses(self, mean: Tensor, sd: Tensor) -> Tensor:
-        """Return probabilities `(p, K)` of the cells under normal distributions, `(d, K)` means and deviations."""
-        a, b = self._standard(mean, sd)
-        flip = a > 0  # the side where tails are small keeps its digits
-        below, above = torch.where(flip, -b, a), torch.where(flip, -a, b)
-        return (_below(above) - _below(below)).clamp_min(SMALLEST)
-
-    def moments(self, mean: Tensor, sd: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean and mean square `(p, K)`, about the component's mean, of the scores in every cell."""
-        a, b = self._standard(mean, sd)
-        mass, scale = self.masses(mean, sd), sd[self.owner]
-        height_a, height_b = _height(a), _height(b)
-        first = torch.minimum(torch.maximum((height_a - height_b) / mass, a), b)
-        second = 1 + (_finite(a) * height_a - _finite(b) * height_b) / mass
-        # Where rounding eats the mass, the bounds still hold: squares lie between that of the mean and those of the edges.
-        second = torch.where(mass < FAR, first.square(), torch.maximum(second, first.square()))
-        second = torch.minimum(second, torch.maximum(a.square(), b.square()))
-        return first * scale, second * scale.square()
-
-    def sums(self, values: Tensor) -> Tensor:
-        """Return `(d, K)` sums of `(p, K)` values per number."""
-        return torch.zeros(self.d, values.shape[1], dtype=values.dtype).index_add_(0, self.owner, values)
-
-    def _standard(self, mean: Tensor, sd: Tensor) -> tuple[Tensor, Tensor]:
-        scale, centre = sd[self.owner], mean[self.owner]
-        return (self.low[:, None] - centre) / scale, (self.high[:, None] - centre) / scale
-
-
-def _below(z: Tensor) -> Tensor:
-    """Return the normal distribution function, exact in the lower tail, where `torch.special.ndtr` is not."""
-    return 0.5 * torch.special.erfc(-z / math.sqrt(2))
-
-
-def _height(z: Tensor) -> Tensor:
-    return torch.exp(-0.5 * z.square()) / math.sqrt(2 * math.pi)
-
-
-def _finite(z: Tensor) -> Tensor:
-    return torch.nan_to_num(z, posinf=0.0, neginf=0.0)
-
-
 @dataclass
 class State:
     """What EM moves: the tables, and the normal distributions `(d, K)` behind those of numbers."""
@@ -217,7 +148,7 @@ class Fitter:
     background: Tables | None = None  # components that EM leaves alone, with `share` of the weight
     share: float = 0.0
 
-    def __init__(self, levels: Levels, scores: Scores, rows: Rows, base: Tensor, smoothing: float, tol: float) -> None:
+    def __init__(self, levels: Levels, scores: Axis, rows: Rows, base: Tensor, smoothing: float, tol: float) -> None:
         self.levels, self.scores, self.rows = levels, scores, rows
         self.base, self.smoothing, self.tol = base, smoothing, tol
 

@@ -13,11 +13,11 @@ from ..data.memory import FORMS, allowance, fits, in_words
 from ..errors import Problem
 from ..layout import Code
 from ..model import Conditional, How, Imputes, Model, Scores
+from ._axis import Axis
 from ._bins import Bins, Cells
 from ._cut import cut, edges
 from ._deal import Traits, inherited
 from ._mixed import CHUNK, WORK, Fitter, Rows, Tables, places
-from ._mixed import Scores as Axis
 
 SMOOTHING, MOST_SMOOTHING = 0.3, 2.0  # pseudo-records per component, if nobody says
 RECORDS = 15  # per component, if nobody says how many there are
@@ -33,10 +33,11 @@ class Mixture(Scores, Imputes, Conditional, Model):
 
     \[ p(x) = \sum_k \pi_k \prod_j T_{kj}(c_j)\; p_j(x_j \mid c_j) \]
 
-    Categories are levels \(c_j\) as they are. A number is cut into up to 128 cells, even in normal scores (quantiles of the
-    normal distribution); a value that repeats gets a cell of its own, so spikes stay spikes. Inside a cell the density \(p_j\) is
-    the same for all components. The cells' probabilities are those of a normal distribution of the score,
-    \(T_{kj}(c) = \Phi((e_c - \mu_{kj}) / \sigma_{kj}) - \Phi((e_{c-1} - \mu_{kj}) / \sigma_{kj})\), with the cells' edges \(e_c\).
+    Categories are levels \(c_j\) as they are. A number is cut into cells, up to 128 that are even in normal scores (quantiles of the
+    normal distribution); a value that repeats gets a cell of its own, so spikes stay spikes. Inside a cell the density \(p_j\) is the
+    same for all components. A component is normal on the axis of the column's scores, stretched where two modes lie apart:
+    \(T_{kj}(c) = \Phi((e_c - \mu_{kj}) / \sigma_{kj}) - \Phi((e_{c-1} - \mu_{kj}) / \sigma_{kj})\) with the cells' edges
+    \(e_c\). Records of more than 100 columns have at most 24 cells in each.
 
     Scores, marginals, conditionals with any number of values and ranges, and unknown values are exact: all are sums over
     components. A label is one more category, so the model gives p(x, y).

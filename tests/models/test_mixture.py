@@ -17,9 +17,10 @@ from genlearn.data.records import Records
 from genlearn.errors import Problem
 from genlearn.layout import Code, Field, Layout
 from genlearn.metrics.copies import copies
+from genlearn.models._axis import Axis
 from genlearn.models._cut import cut, edges
 from genlearn.models._levels import Levels
-from genlearn.models._mixed import Fitter, Rows, Scores, State, Tables, places
+from genlearn.models._mixed import Fitter, Rows, State, Tables, places
 from genlearn.models.mixture import Mixture
 from genlearn.testing import customers
 
@@ -76,7 +77,7 @@ def table() -> Mixture:
 
 # -- cut normals -----------------------------------------------------------------------------------------------------
 INNER = torch.tensor([-2.5, -0.7, -0.69, 0.4, 6.0], dtype=torch.float64)
-AXIS = Scores.of(Levels(Layout((Field("c", "category", levels=6),))), [0], [INNER])
+AXIS = Axis.of(Levels(Layout((Field("c", "category", levels=6),))), [0], [INNER])
 
 
 @pytest.mark.parametrize("mean, sd", [(0.0, 1.0), (1.3, 0.2), (-3.0, 2.0), (5.9, 0.05)])
@@ -110,6 +111,28 @@ def test_values_that_repeat_are_drawn_as_they_are(mixed: Mixture) -> None:
     cells = cut(MIXED, records(600, 0)[:, 3:])
     assert cells.sizes[1] == 4
     assert len(edges(cells)[1]) == 3
+
+
+def test_wide_records_have_few_cells_and_spikes_their_own() -> None:
+    """Neighbouring values share a cell so that each holds about a 24th; one that holds most records stands alone."""
+    rng = np.random.default_rng(0)
+    values = np.where(rng.random((3000, 101)) < 0.7, 0, rng.integers(1, 200, (3000, 101)))
+    layout = Layout(tuple(Field(f"x{j}", "real", width=1.0) for j in range(101)))
+    bins = cut(layout, torch.tensor(values + rng.random(values.shape) - 0.5))
+    bins.check(101)
+    assert max(bins.sizes) <= 24
+    share = (values[:, 0] == 0).mean()
+    assert float(bins.mass(0)[0]) == pytest.approx(share, abs=1e-3)
+    assert float(bins.mass(0)[1:].max()) < 2 / 24
+    assert float(bins.mass(0).sum()) == pytest.approx(1, abs=1e-12)
+
+
+def test_two_modes_stay_apart() -> None:
+    """Given one cloud's first number, the second comes from that cloud: all but a few in a hundred."""
+    rng = np.random.default_rng(0)
+    x = np.concatenate([rng.normal(-3, 1, (200, 2)), rng.normal(3, 1, (200, 2))])
+    drawn = Mixture(components=4, random_state=0).fit(x).sample(2000, given={"x0": "1:9"}, random_state=0)
+    assert (drawn[:, 1] < 0).mean() < 0.06
 
 
 # -- mass ------------------------------------------------------------------------------------------------------------
@@ -221,7 +244,7 @@ def fitter(x: Tensor, smoothing: float, k: int, size: int = 200) -> tuple[Fitter
     values[:, 3:] = bins.level(x[:, 3:])
     rows = Rows(places(levels, values[:, levels.columns]), levels.width, size)
     base = levels.share(torch.rand(1, levels.width, generator=torch.Generator().manual_seed(0)).double() + 0.1).T
-    loop = Fitter(levels, Scores.of(levels, (3, 4, 5), edges(bins)), rows, base, smoothing, 0.0)
+    loop = Fitter(levels, Axis.of(levels, (3, 4, 5), edges(bins)), rows, base, smoothing, 0.0)
     return loop, loop.labelled(torch.arange(len(x)) % k, k)
 
 
