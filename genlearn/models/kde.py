@@ -9,7 +9,7 @@ import torch
 
 from ..errors import Problem
 from ..layout import Code
-from ._kernels import KernelSum
+from ._kernelsum import KernelSum
 
 
 class KDE(KernelSum):
