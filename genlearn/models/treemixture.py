@@ -185,6 +185,8 @@ class TreeMixture(Scores, Imputes, Conditional, Model):
         sizes = [self.components] if self.components else [k for k in COMPONENTS if k * SHARE <= n and k <= room] or [1]
         sizes = [min(k, len(rows.values)) for k in sizes]
         options = (self.smoothing,) if self.smoothing is not None else SMOOTHINGS
+        if room <= COMPONENTS[0]:  # a pass takes seconds: one start will do
+            options = options[:1]
         k, smoothing = sizes[0], options[0]
         best = self._member(rows, valid, 0, k, smoothing)
         for other in options[1:]:
