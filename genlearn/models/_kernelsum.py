@@ -190,6 +190,7 @@ class KernelSum(Scores, Imputes, Conditional, Model):
             log_weights = log_weights + fill[:, i : i + 1] * present
         weights = torch.softmax(log_weights, 1)
         which = torch.multinomial(weights, 1, generator=rng)[:, 0] if how == "draw" else weights.argmax(1)
+        table = levels.present(table)
         places = weights @ table if how == "mean" else table[which]
         chosen = levels.choose(places * levels.allowed(discrete, fill), how, rng)
         if how == "mean":

@@ -116,6 +116,16 @@ class Levels:
             places[:, self.start[i] + level] &= ~(free[:, self.start[i]] & unknown[:, i])
         return places
 
+    def present(self, weights: Tensor) -> Tensor:
+        """Return `(n, width)` probabilities given that no value is missing."""
+        out = weights.clone()
+        for i, level in self.absent:
+            start = int(self.start[i])
+            out[:, start + level] = 0.0
+            span = slice(start, start + self.counts[i])
+            out[:, span] = out[:, span] / out[:, span].sum(1, keepdim=True).clamp_min(1e-300)
+        return out
+
     def within(self, x: Tensor, ranges: dict[int, tuple[float, float]]) -> Tensor:
         """Return the places `(width,)` that conditions on one record `x` of `(d,)` and ranges of levels leave."""
         places = self.allowed(x[None, self.columns], torch.zeros(1, len(self.columns), dtype=torch.bool))[0]

@@ -367,7 +367,8 @@ class GMM(Scores, Imputes, Conditional, Model):
             log_r = log_r + open_discrete[:, i : i + 1] * present
         r = torch.softmax(log_r, 1)
         which = torch.multinomial(r, 1, generator=rng)[:, 0] if how == "draw" else r.argmax(1)
-        tables = r @ mixture.tables if how == "mean" else mixture.tables[which]
+        laws = levels.present(mixture.tables)
+        tables = r @ laws if how == "mean" else laws[which]
         chosen = levels.choose(tables * levels.allowed(discrete, open_discrete), how, rng)
         x = x.clone()
         x[:, levels.columns] = torch.where(open_discrete, chosen, discrete)
@@ -381,19 +382,19 @@ class GMM(Scores, Imputes, Conditional, Model):
             else:
                 each = mixture.normals.expect(given, known, rest)
                 if how == "mean":
-                    w = r[at][:, :, None] * self._gate_open(mixture, levels, numbers[rest], open_discrete[at])
+                    w = r[at][:, :, None] * self._gate_open(laws, levels, numbers[rest], open_discrete[at])
                     drawn = (each * w).sum(1) / w.sum(1)
                 else:
                     drawn = each[torch.arange(len(at)), which[at]]
             x[at[:, None], numbers[rest]] = drawn
         return self.layout_.shut_gates(x)
 
-    def _gate_open(self, mixture: Mixture, levels: Levels, columns: Tensor, unknown: Tensor) -> Tensor:
+    def _gate_open(self, laws: Tensor, levels: Levels, columns: Tensor, unknown: Tensor) -> Tensor:
         """Return `(n, K, u)`: how much a component believes that a number is present, where that is unknown."""
-        out = torch.ones(len(unknown), len(mixture), len(columns), dtype=torch.float64)
+        out = torch.ones(len(unknown), len(laws), len(columns), dtype=torch.float64)
         gates = {j: gate for s, gate in self.layout_.gates for j in range(s.start, s.stop)}
         for u, j in enumerate(columns.tolist()):
             if j in gates:
                 i = levels.columns.index(gates[j])
-                out[:, :, u] = torch.where(unknown[:, i : i + 1], mixture.tables[:, levels.start[i]], 1.0)
+                out[:, :, u] = torch.where(unknown[:, i : i + 1], laws[:, levels.start[i]], 1.0)
         return out
