@@ -184,21 +184,28 @@ def _column(v: Tensor, most: int) -> tuple[Tensor, Tensor, float, Tensor]:
             torch.tensor([0.0, 1.0], dtype=torch.float64),
         )
         spread = half
+    elif len(found := torch.unique(v)) <= max(1, most):  # few values: each in the middle of a level of its own
+        knots = torch.cat([found[:1], found[:-1] / 2 + found[1:] / 2, found[-1:]])
+        counts = torch.bincount(torch.searchsorted(found, v), minlength=len(found)).double()
+        inner = torch.nn.functional.pad(counts.cumsum(0) / n, (1, 0))
+        return knots, _aside(inner, n), spread, torch.arange(1, len(knots) - 1)
     else:
         cells = int(min(KNOTS, max(most, round(2 * n**0.4)), n - 1)) or 1
         inner = torch.linspace(0, 1, cells + 1, dtype=torch.float64)
-        knots, back = torch.unique(
-            torch.quantile(v, inner) if n <= 10_000_000 else _quantiles(v, inner), return_inverse=True
-        )
-        kept = torch.zeros_like(knots).scatter_reduce_(
-            0, back, inner, "amax", include_self=False
-        )  # repeated values: a steep step
+        places = torch.quantile(v, inner) if n <= 10_000_000 else _quantiles(v, inner)
+        knots, back = torch.unique(places, return_inverse=True)
+        # Repeated values: a steep step.
+        kept = torch.zeros_like(knots).scatter_reduce_(0, back, inner, "amax", include_self=False)
         inner = torch.where(torch.arange(len(knots)) > 0, kept, 0.0)
-    aside = 0.5 / (n + 2)  # mass of each tail
-    cdf = aside + (1 - 2 * aside) * inner
-    places = torch.linspace(0, 1, max(1, most) + 1, dtype=torch.float64)[1:-1]
-    cuts = torch.unique(torch.searchsorted(inner, places - 1e-12))
-    return knots, cdf, max(spread, 1e-300), cuts[(cuts > 0) & (cuts < len(knots) - 1)]
+    shares = torch.linspace(0, 1, max(1, most) + 1, dtype=torch.float64)[1:-1]
+    cuts = torch.unique(torch.searchsorted(inner, shares - 1e-12))
+    return knots, _aside(inner, n), max(spread, 1e-300), cuts[(cuts > 0) & (cuts < len(knots) - 1)]
+
+
+def _aside(inner: Tensor, n: int) -> Tensor:
+    """Return a distribution function that leaves half a record, of `n + 2`, to each tail."""
+    aside = 0.5 / (n + 2)
+    return aside + (1 - 2 * aside) * inner
 
 
 def _quantiles(v: Tensor, inner: Tensor) -> Tensor:

@@ -304,16 +304,17 @@ class TreeMixture(Scores, Imputes, Conditional, Model):
         return cells.decode(self._in_place(chosen), rng if how == "draw" else None)
 
     def _means(self, below: Tensor, share: Tensor, evidence: Tensor) -> Tensor:
-        """Return the likeliest level of every category, and given those the means of the numbers."""
+        """Return the likeliest level of every category, and the means of the numbers given those that say whether they are there."""
         cells, grove = self._cells, self._grove
         levels, numbers = cells.levels, set(cells.numbers)
         belief = torch.einsum("kjna,nk->nja", grove.trees.marginals(below), share)
         chosen = belief.argmax(2).double()
         if not numbers:
             return self._in_place(chosen)
-        cut = torch.tensor([j in numbers for j in levels.columns])
+        gates = {gate for _, gate in self.layout_.gates}
+        gate = torch.tensor([j in gates for j in levels.columns])
         fixed = levels.one_hot(chosen) * evidence
-        below, log = grove.trees.up(torch.where(cut[levels.owner], evidence, fixed))
+        below, log = grove.trees.up(torch.where(gate[levels.owner], fixed, evidence))
         share = torch.softmax(log.T + grove.weights.log(), 1)
         belief = torch.einsum("kjna,nk->nja", grove.trees.marginals(below), share)
         out = self._in_place(chosen)

@@ -49,6 +49,12 @@ def test_mass_is_one(name, most):
     assert total == pytest.approx(1, abs=3e-5)  # a tail in 2000 steps
 
 
+def test_few_values_have_levels_of_their_own():
+    bins = Bins.fit(torch.tensor([0.0] * 97 + [1.0] * 2 + [5.0])[:, None], 8)
+    assert bins.level(torch.tensor([[0.0], [1.0], [5.0]], dtype=torch.float64))[:, 0].tolist() == [0, 1, 2]
+    assert bins.mass(0).tolist() == pytest.approx([0.97, 0.02, 0.01], abs=0.01)
+
+
 @pytest.mark.parametrize("name", ["normal", "skewed"])
 def test_draws_follow_the_training_column(name):
     """Kolmogorov-Smirnov at 1e-3: one false alarm in a thousand seeds."""
