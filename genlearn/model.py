@@ -338,7 +338,9 @@ class Model(Estimator):
         if found.shape != (n,):
             raise Problem(f"weights have shape {found.shape}, but there are {n} records. Give one per record.")
         if not np.isfinite(found).all() or found.min() < 0 or not found.max() > 0:
-            raise Problem("weights must be finite and 0 or more, with one above 0. Drop the records that have no weight.")
+            raise Problem(
+                "weights must be finite and 0 or more, with one above 0. Drop the records that have no weight."
+            )
         return found
 
     def _conditions(self, given: Mapping[str, Any] | None) -> Given | None:
