@@ -203,7 +203,12 @@ def test_ugly_tables_come_back(frame: pd.DataFrame, takes: frozenset[str], seed:
     back = codec.decode(code).x
     for name in names:
         # Affine maps cost the digits below 1e-15 of the column's range.
-        pd.testing.assert_series_equal(back[name], frame[name], rtol=1e-12, atol=1e-8)
+        came, went = back[name], frame[name]
+        if pd.api.types.is_datetime64_any_dtype(went):  # microseconds of decades are sixteen digits
+            assert came.dtype == went.dtype
+            assert ((came - went).abs().dropna() <= pd.Timedelta(2, "us")).all()
+            came = came.where((came - went).abs() > pd.Timedelta(2, "us"), went)
+        pd.testing.assert_series_equal(came, went, rtol=1e-12, atol=1e-8)
     again = TableCodec.from_json(json.loads(json.dumps(codec.to_json())))
     assert again.layout == codec.layout
     twin = again.encode(table(frame, target), torch.Generator().manual_seed(seed))

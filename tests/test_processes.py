@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from benchmarks.reliability import processes, together
-from benchmarks.reliability.together import BATCH, CASES, CLOSED, NETS, RESUMED, SUMS
+from benchmarks.reliability.together import BATCH, CASES, CLOSED, NETS, RESUMED, SUMS, UNSHARED
 from genlearn.engine import Neural
 from genlearn.model import model_class, model_names
 
@@ -141,7 +141,7 @@ def test_a_global_batch_that_two_cannot_share_is_refused(folder):
 def test_every_way_to_learn_is_tried():
     """Every choice of every model that trains, and every one of a mixture's covariances, is a case of the benchmark."""
     used = {(case.model.name(), k, v) for case in CASES.values() for k, v in case.make(BATCH).get_params().items()
-            if isinstance(v, str)}  # fmt: skip
+            if isinstance(v, str)} | UNSHARED  # fmt: skip
     for name in model_names():
         cls = model_class(name)
         for setting in cls.settings().values() if issubclass(cls, Neural) else ():

@@ -18,6 +18,7 @@ from scipy.stats import multivariate_normal
 from torch import Tensor, nn
 
 from genlearn.models.vae import VAE
+from genlearn.nn import NormalPrior
 
 from ..checks import Check, Report
 
@@ -55,7 +56,7 @@ class Linear:
         d, latent = self.weights.shape
         model: Any = VAE(latent=latent, hidden=(4,), steps=1, random_state=0)
         model.fit(np.random.default_rng(0).normal(size=(64, d)))
-        model.net_ = nn.ModuleDict({"encoder": _Encoder(self), "decoder": _Decoder(self)})
+        model.net_ = nn.ModuleDict({"encoder": _Encoder(self), "decoder": _Decoder(self), "codes": NormalPrior(latent)})
         return model
 
     def exact(self, model: Any, x: np.ndarray) -> np.ndarray:

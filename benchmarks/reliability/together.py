@@ -23,7 +23,22 @@ from genlearn.engine import Neural
 from genlearn.errors import Interrupted, Problem
 from genlearn.events import Event
 from genlearn.model import Model
-from genlearn.models import GAN, GMM, KDE, VAE, VAEGAN, Copycat, Marginals
+from genlearn.models import (
+    GAN,
+    GMM,
+    KDE,
+    VAE,
+    VAEGAN,
+    BayesNet,
+    Copycat,
+    DensityTree,
+    Forest,
+    Marginals,
+    Mixture,
+    SequentialTree,
+    SVDensity,
+    TreeMixture,
+)
 from genlearn.testing import customers
 
 BATCH = 8  # records of one process; one alone takes twice as many
@@ -91,6 +106,9 @@ NETS: dict[str, Case] = {
     "vae, dreg": Case(VAE, SMALL | {"objective": "dreg", "draws": 3}, bar=ROUNDED),
     "vae, iwae, binary images": Case(VAE, SMALL | {"objective": "iwae", "draws": 2, "warmup": 0.0}, "binary", ROUNDED),
     "vae, capacity, cycles": Case(VAE, SMALL | {"capacity": 2.0, "cycles": 2}, bar=ROUNDED),
+    "vae, mixture prior": Case(VAE, SMALL | {"prior": "mixture", "parts": 5}, bar=ROUNDED),
+    "vae, vamp prior": Case(VAE, SMALL | {"prior": "vamp", "parts": 5}, bar=ROUNDED),
+    "vae, flows": Case(VAE, SMALL | {"prior": "flow", "inference": "flow"}, bar=ROUNDED),
     "vae, bf16": Case(VAE, SMALL | {"precision": "bf16"}, bar=COARSE),
     "vae, auto": Case(VAE, SMALL | {"precision": "auto", "net": "auto"}, "colour", COARSE),
     "gan, non-saturating": Case(GAN, SMALL | {"loss": "non-saturating"}, bar=ROUNDED),
@@ -117,8 +135,12 @@ SUMS: dict[str, Case] = {
     "gmm, dead components": Case(GMM, {"components": 9, "regularization": 0.01}, "repeated", SUMMED),
     "gmm, restarts": Case(GMM, {"components": 3, "restarts": 2}, "many", SUMMED),
 }
-CLOSED: dict[str, Case] = {name: Case(cls, data="table") for name, cls in
-                           {"marginals": Marginals, "kde": KDE, "copycat": Copycat}.items()}  # fmt: skip
+CLOSED: dict[str, Case] = {
+    cls.name(): Case(cls, data="table")
+    for cls in (Marginals, KDE, Copycat, Mixture, TreeMixture, BayesNet, SVDensity, DensityTree, SequentialTree, Forest)
+}
+# Choices whose loss compares the records of a batch with each other: every process compares its own.
+UNSHARED = {("vae", "objective", "beta-tc"), ("vae", "objective", "info")}
 CASES = NETS | SUMS | CLOSED
 RESUMED = ("vae, accumulate, ema, clip", "gan, wasserstein", "vaegan")  # stopped, and gone on with by others
 

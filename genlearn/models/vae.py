@@ -260,15 +260,16 @@ class VAE(Scores, Encodes, Imputes, Conditional, Neural):
         return total if self.capacity is None else (total - self.capacity * progress).abs()
 
     def _validation(self, net: Any, batch: Batch) -> tuple[str, float]:
-        q = self._posterior(net, batch.x, batch.y)
-        z, log_q = q.scored(batch.randn(max(4, self.draws), self.latent))
-        nats = self._nats(net, z, batch.x, batch.y)
-        if self._closed and self.objective not in ("iwae", "dreg"):
-            return "nats", float(nats.mean() - gaussian_kl(q.mean, q.log_sd).sum(1).mean())
-        weights = nats - log_q + net["codes"].log_prob(z)
-        if self.objective in ("iwae", "dreg"):
-            return "nats", float(torch.logsumexp(weights[:, : self.draws], 1).mean()) - math.log(self.draws)
-        return "nats", float(weights.mean())
+        q, weighted = self._posterior(net, batch.x, batch.y), self.objective in ("iwae", "dreg")
+        each = []
+        for _ in range(max(4, self.draws)):  # one after the other: there may be many records
+            z, log_q = q.scored(batch.randn(1, self.latent))
+            nats = self._nats(net, z, batch.x, batch.y)
+            each.append(nats if self._closed and not weighted else nats - log_q + net["codes"].log_prob(z))
+        if weighted:
+            return "nats", float(torch.logsumexp(torch.cat(each[: self.draws], 1), 1).mean()) - math.log(self.draws)
+        cost = gaussian_kl(q.mean, q.log_sd).sum(1).mean() if self._closed else 0.0
+        return "nats", float(torch.cat(each, 1).mean() - cost)
 
     def _posterior(self, net: Any, x: Tensor, y: Tensor | None) -> Posterior:
         """Return q(u | x, y), in coordinates in which the label's prior has mean 0 and deviation 1."""
