@@ -17,7 +17,7 @@ import numpy as np
 from ..checks import Check, Report
 from .limited import SMALL
 
-ALLOWED, ALLOWED_QUICK = 2**30, {"images": 2**26, "table": 2**27}
+ALLOWED, ALLOWED_QUICK = 2**30, {"images": 3 * 2**25, "table": 2**27}
 TIMES = 3
 SIDE = 24  # pixels
 COLUMNS = 24

@@ -67,7 +67,7 @@ class Autoregressive(nn.Module):
         out = self.outer(F.elu(self.inner(seen)))
         if h is not None and self.direct is not None:
             out = out + self.direct(h)
-        log_scale, shift = out.float().chunk(2, -1)
+        log_scale, shift = out.to(x.dtype).chunk(2, -1)
         return STEEPEST * torch.tanh(log_scale / STEEPEST), shift
 
     def forward(self, x: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
