@@ -21,9 +21,13 @@ class Head:
     | binary | \(p^x (1-p)^{1-x}\) | logit |
     | category | softmax | logits |
 
+    With K `mixtures` ordered values are mixtures of K discretised logistics, and the colours of a pixel depend on each other: see
+    `OrderedMixture`. Then all values of one pixel make one factor.
+
     Arguments:
         layout: What the columns mean.
-        params: `(n, layout.head_size)`, grouped by kind in the order real, ordered, binary, category.
+        params: `(n, layout.head_params(mixtures))`, grouped by kind in the order real, ordered, binary, category.
+        mixtures: Components of ordered values; 1 for single logistics.
 
     References:
         PixelCNN++ (Salimans et al., 2017; the discretised logistic), https://arxiv.org/abs/1701.05517
@@ -35,21 +39,16 @@ class Head:
         tensor([0.5000])
     """
 
-    def __init__(self, layout: Layout, params: Tensor) -> None:
-        self.layout = layout
-        self._parts = list(zip(layout.groups, params.split([g.params for g in layout.groups], 1), strict=True))
+    def __init__(self, layout: Layout, params: Tensor, mixtures: int = 1) -> None:
+        self.layout, self.mixtures = layout, mixtures
+        groups = layout.factors(mixtures)
+        self._parts = list(zip(groups, params.split([g.params for g in groups], 1), strict=True))
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Return `(n,)` log probabilities in nats of codes `(n, size)`; factors of absent or unknown (NaN) values are left out."""
         total = torch.zeros(len(x), device=x.device)
         for group, params in self._parts:
-            value = group.pick(x)
-            if value.is_floating_point():
-                absent = torch.isnan(value)
-                terms = group.log_prob(params, value.masked_fill(absent, 0.0)).masked_fill(absent, 0.0)
-            else:
-                terms = group.log_prob(params, value)
-            total = total + terms.sum(1)
+            total = total + group.nats(params, group.pick(x))
         return total
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
@@ -62,4 +61,6 @@ class Head:
 
     def without_absent(self) -> Head:
         """Return the head given that no category is missing: what imputation draws from."""
-        return Head(self.layout, torch.cat([group.without_absent(params) for group, params in self._parts], 1))
+        return Head(
+            self.layout, torch.cat([group.without_absent(params) for group, params in self._parts], 1), self.mixtures
+        )

@@ -221,7 +221,21 @@ class Layout:
     @cached_property
     def head_size(self) -> int:
         """Numbers per record that `head` takes: 2 a real or ordered value, 1 a binary one, `levels` a category."""
-        return sum(g.params for g in self.groups)
+        return self.head_params()
+
+    def head_params(self, mixtures: int = 1) -> int:
+        """Return how many numbers per record `head` takes if ordered values are mixtures of so many logistics."""
+        return sum(g.params for g in self.factors(mixtures))
+
+    def factors(self, mixtures: int = 1) -> list[Group]:
+        """Return `groups`, ordered values with mixtures of so many logistics."""
+        if mixtures not in self._factors:
+            self._factors[mixtures] = [g.mixed(mixtures) for g in self.groups]
+        return self._factors[mixtures]
+
+    @cached_property
+    def _factors(self) -> dict[int, list[Group]]:
+        return {}
 
     @cached_property
     def embed_size(self) -> int:
@@ -232,9 +246,12 @@ class Layout:
     def _embed_sizes(self) -> list[int]:
         return [g.width for g in self.groups]
 
-    def head(self, params: Tensor) -> Head:
-        """Return the observation distribution for `params` of shape `(n, head_size)` (more axes are flattened)."""
-        return Head(self, params.flatten(1))
+    def head(self, params: Tensor, mixtures: int = 1) -> Head:
+        """Return the observation distribution for `params` of shape `(n, head_size)` (more axes are flattened).
+
+        With several `mixtures`, `head_params(mixtures)` numbers per record say how ordered values are mixtures of so many logistics.
+        """
+        return Head(self, params.flatten(1), mixtures)
 
     def embed(self, x: Tensor) -> Tensor:
         """Map codes `(n, size)` to what nets see, `(n, embed_size)` float32: numbers about unit size, categories one-hot.
