@@ -85,6 +85,9 @@ class Neural(Model):
         """Return the phases of training; one by default."""
         return [Stage("train", self.turns(net))]
 
+    def _look(self, code: Code) -> None:
+        """Note what the net depends on besides the layout, before `build`; during a fit, `self._code` is the training set."""
+
     def _validation(self, net: nn.Module, batch: Batch) -> tuple[str, float] | None:
         """Return name and value of a validation score, higher is better; None for models without one.
 
@@ -95,7 +98,12 @@ class Neural(Model):
     # -- what the base calls -----------------------------------------------------------------------------------------
     @final
     def _fit(self, code: Code, valid: Code | None) -> None:
-        Trainer(self, code, valid).run()
+        self._code = code
+        try:
+            self._look(code)
+            Trainer(self, code, valid).run()
+        finally:
+            del self._code
 
     def _choose_seed(self, run: Run) -> int:
         """Return the seed of the run that is gone on with, if no other is asked for: the codec draws from it, too."""
@@ -130,10 +138,11 @@ class Neural(Model):
 
     def _whole_numbers(self) -> Iterator[tuple[str, int]]:
         """Yield the settings that count something: steps, layers' sizes, samples; of lists, the smallest entry."""
-        for name in set(self.get_params()) - {"random_state"}:
+        for name, setting in self.settings().items():
             value = getattr(self, name)
             entries = value if isinstance(value, tuple | list) else (value,)
-            if entries and all(isinstance(v, int) and not isinstance(v, bool) for v in entries):
+            counts = setting.counts and name != "random_state" and not isinstance(value, str)
+            if counts and entries and value is not None:
                 yield name, min(entries)
 
     def _set_state(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:

@@ -49,6 +49,11 @@ class Setting:
         return tuple(c for t in self._options if typing.get_origin(t) is Literal for c in typing.get_args(t))
 
     @property
+    def counts(self) -> bool:
+        """Whether it takes whole numbers, or lists of them."""
+        return any(t is int or (typing.get_origin(t) is tuple and typing.get_args(t)[0] is int) for t in self._options)
+
+    @property
     def _options(self) -> tuple[Any, ...]:
         union = typing.get_origin(self.type) in (typing.Union, types.UnionType)
         return typing.get_args(self.type) if union else (self.type,)

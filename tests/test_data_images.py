@@ -381,3 +381,11 @@ def test_idx_pairs_are_parts():
     save("m/extra.png", picture())
     with pytest.raises(Problem, match="Name one folder or file"):
         read("m")
+
+
+def test_label_none_takes_the_labels_of_arrays_away():
+    images, labels = np.zeros((40, 6, 6), np.uint8), np.arange(40) % 2
+    images[:, 0, 0] = np.arange(40)
+    assert read((images, labels)).train.y is not None
+    assert read((images, labels), label="none").train.y is None
+    assert read_all((images, labels), label="none").target is None

@@ -641,3 +641,11 @@ def test_settings_out_of_range_are_one_line(setting, value):
         VAE(**{"hidden": (8,), "steps": 1, setting: value}).fit(X)
     assert setting in str(problem.value)
     assert "\n" not in str(problem.value)
+
+
+def test_a_fraction_may_be_a_whole_zero_and_a_count_may_not():
+    model = VAE(warmup=0, beta=0, steps=2, hidden=(4,), latent=2, random_state=0).fit(X)
+    assert model.steps_ == 2
+    for setting in ({"draws": 0}, {"hidden": (4, 0)}):
+        with pytest.raises(Problem, match="must be at least 1"):
+            VAE(**setting).fit(X)

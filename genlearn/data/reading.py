@@ -91,8 +91,8 @@ def read(
     _check_alike(parts, main)
     brought = "all" not in parts
     columns = {}
+    parts = {name: _targeted(r, main.target if wish is None else wish, main.where) for name, r in parts.items()}
     if next(iter(parts.values())).modality == "table":
-        parts = {name: _targeted(r, main.target if wish is None else wish, main.where) for name, r in parts.items()}
         whole = Records.join(list(parts.values()))
         from .told import check_left, check_told  # and pandas with it, which the names of data sets can do without
 
@@ -146,11 +146,7 @@ def read_all(source: Any, **options: Any) -> Records:
     records = Records.join([parts[name] for name in ("all", *_PARTS) if name in parts])
     if known.get("binarize") == "threshold":  # what is dynamic, the codec of a model draws
         records = binarized(records, "threshold", "test", 0)
-    return (
-        _targeted(records, main.target if wish is None else wish, main.where)
-        if records.modality == "table"
-        else records
-    )
+    return _targeted(records, main.target if wish is None else wish, main.where)
 
 
 # -- opening -----------------------------------------------------------------------------------------------------------
@@ -290,8 +286,8 @@ def _check_alike(parts: Mapping[str, Records], main: Source) -> None:
 
 
 def _targeted(records: Records, target: str | None, where: str) -> Records:
-    if target is None:
-        return records
+    if target is None or records.modality == "image":
+        return replace(records, y=None, target=None) if target == "none" else records
     if target == "none":
         return replace(records, target=None)
     if target not in records.x.columns:
