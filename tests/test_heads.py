@@ -12,6 +12,7 @@ from scipy import stats
 from scipy.special import log_softmax, logsumexp
 from torch import Tensor
 
+from genlearn.errors import Problem
 from genlearn.layout import Field, Layout
 
 # Heads compute in float32: terms of size 10 carry an error of about 1e-6; ten times that is allowed.
@@ -31,8 +32,10 @@ SHOP = Layout(
         Field("active", "binary"),
     )
 )
-NAMED = [REAL, GREY, COUNT, PIXELS, PLAN, WAGE, SHOP]
-LAYOUTS = pytest.mark.parametrize("layout", NAMED, ids=["real", "grey", "count", "pixels", "plan", "wage", "shop"])
+RGB = Layout((Field("x", "ordered", (3, 1, 2), levels=4, loc=1.5, scale=1.5),))  # two pixels of three colours
+NAMED = [REAL, GREY, COUNT, PIXELS, PLAN, WAGE, SHOP, RGB]
+NAMES = ["real", "grey", "count", "pixels", "plan", "wage", "shop", "rgb"]
+LAYOUTS = pytest.mark.parametrize("layout", NAMED, ids=NAMES)
 
 
 def params(layout: Layout, n: int = 50, seed: int = 0) -> Tensor:
@@ -225,14 +228,138 @@ def test_without_absent_is_the_law_given_that_nothing_is_missing() -> None:
     assert torch.isfinite(given.log_prob(torch.full((50, 4), math.nan))).all(), "what is unknown stays out of the sum"
 
 
+# -- mixtures --------------------------------------------------------------------------------------------------------
+def mixed(layout: Layout, parts: int, n: int = 1, seed: int = 0) -> Tensor:
+    return torch.randn(n, layout.head_params(parts), generator=torch.Generator().manual_seed(seed))
+
+
+def logs(layout: Layout, row: Tensor, values: np.ndarray, parts: int) -> np.ndarray:
+    x = torch.as_tensor(values, dtype=torch.float64).reshape(-1, layout.size)
+    return layout.head(row.expand(len(x), -1), parts).log_prob(x).double().numpy()
+
+
+def every(layout: Layout) -> np.ndarray:
+    """All codes of a lattice."""
+    return np.array(list(itertools.product(range(layout.fields[0].levels), repeat=layout.size)), dtype=float)
+
+
+def test_a_mixture_is_the_weighted_sum_of_its_parts() -> None:
+    """Of one value: weights, centres and scales stand part by part, and each part is the factor without mixtures."""
+    row = mixed(GREY, 3)[0]
+    logit, mean, log_scale = row.view(3, 3).T
+    parts = [score(GREY, torch.stack([m, s]), np.arange(17)) for m, s in zip(mean, log_scale, strict=True)]
+    aim = logsumexp(log_softmax(logit.double().numpy())[:, None] + np.stack(parts), axis=0)
+    np.testing.assert_allclose(logs(GREY, row, np.arange(17), 3), aim, **CLOSE)
+
+
+def test_colours_follow_each_other_as_in_pixelcnn() -> None:
+    """By the formula, pixel by pixel and channel by channel, with factors of one value each."""
+    parts, one = 2, Layout((Field("x", "ordered", levels=4, loc=1.5, scale=1.5),))
+    raw, x = (
+        mixed(RGB, parts)[0].view(parts, 10, 2),
+        np.array([3, 0, 1, 2, 0, 3]),
+    )  # channel by channel, two pixels each
+    u = (x.reshape(3, 2) - 1.5) / 1.5
+    aim = 0.0
+    for pixel in range(2):
+        inside = log_softmax(raw[:, 0, pixel].double().numpy())
+        for k in range(parts):
+            _, *rest = raw[k, :, pixel].double().tolist()
+            mean, log_scale, slope = rest[:3], rest[3:6], np.tanh(rest[6:])
+            red, green = u[:2, pixel]
+            for c, moved in enumerate([0.0, slope[0] * red, slope[1] * red + slope[2] * green]):
+                row = torch.tensor([mean[c] + moved, log_scale[c]]).float()
+                inside[k] += score(one, row, x.reshape(3, 2)[c : c + 1, pixel])[0]
+        aim += logsumexp(inside)
+    np.testing.assert_allclose(logs(RGB, mixed(RGB, parts)[0], x, parts)[0], aim, **CLOSE)
+
+
+@pytest.mark.parametrize("layout", [GREY, RGB, SHOP], ids=["grey", "rgb", "shop"])
+def test_the_mass_of_mixtures_is_one(layout: Layout) -> None:
+    codes = cells(layout) if layout is SHOP else every(layout)
+    for row in mixed(layout, 4, 3):
+        assert math.isclose(math.exp(logsumexp(logs(layout, row, codes, 4))), 1, abs_tol=1e-5)
+
+
+def test_the_mass_of_256_levels_is_one() -> None:
+    pixel = Layout((Field("x", "ordered", (1, 1, 1), levels=256, loc=127.5, scale=127.5),))
+    for row in mixed(pixel, 10, 3) * 3:
+        assert math.isclose(math.exp(logsumexp(logs(pixel, row, np.arange(256), 10))), 1, abs_tol=1e-5)
+
+
+def test_unknown_colours_are_summed_out() -> None:
+    """Every pattern of unknown values against the sum over all codes; two in front of a known one are refused."""
+    row, codes = mixed(RGB, 3, seed=2)[0], every(RGB)
+    whole, x, refused = logs(RGB, row, codes, 3), codes[1234], 0
+    for pattern in itertools.product([False, True], repeat=6):
+        hidden = np.array(pattern)
+        red, green, blue = hidden.reshape(3, 2)
+        seen = np.where(hidden, np.nan, x)
+        if (red & green & ~blue).any():
+            refused += 1
+            with pytest.raises(Problem, match="whole pixels"):
+                logs(RGB, row, seen, 3)
+        else:
+            aim = logsumexp(whole[(codes[:, ~hidden] == x[~hidden]).all(1)])
+            np.testing.assert_allclose(logs(RGB, row, seen, 3)[0], aim, **CLOSE)
+    assert refused == 15
+
+
+def test_unknown_values_of_a_mixture_change_nothing_in_other_records() -> None:
+    p = mixed(RGB, 3, 4)
+    x = torch.randint(0, 4, (4, 6), generator=torch.Generator().manual_seed(0)).double()
+    holes = x.clone()
+    holes[1, 0] = holes[3] = math.nan
+    found = RGB.head(p, 3).log_prob(holes)
+    assert torch.equal(found[[0, 2]], RGB.head(p, 3).log_prob(x)[[0, 2]])
+    assert found[3] == 0
+
+
+@pytest.mark.parametrize("layout", [GREY, RGB], ids=["grey", "rgb"])
+def test_samples_of_mixtures_follow_their_probabilities(layout: Layout) -> None:
+    """Chi-square over levels, or over the 64 colours of the first pixel, 20,000 draws; false alarms 1e-4."""
+    row, codes = mixed(layout, 3, seed=1)[0], every(layout)
+    draws = layout.head(row.expand(20_000, -1), 3).sample(torch.Generator().manual_seed(1)).numpy()
+    levels = layout.fields[0].levels
+    first = [0] if layout is GREY else [0, 2, 4]
+    base = levels ** np.arange(len(first))
+    p = np.bincount((codes[:, first] @ base).astype(int), np.exp(logs(layout, row, codes, 3)))
+    seen = np.bincount((draws[:, first] @ base).astype(int), minlength=len(p))
+    assert stats.chisquare(seen, 20_000 * p / p.sum()).pvalue > 1e-4
+
+
+def test_means_of_mixtures() -> None:
+    """Of one value: the mean over its levels, rounded. Of colours: of each part, later channels where the earlier ones lie."""
+    for row in mixed(GREY, 3, 20):
+        mean = np.exp(logs(GREY, row, np.arange(17), 3)) @ np.arange(17)
+        assert (
+            abs(float(GREY.head(row[None], 3).mean()) - mean) <= 0.51
+        )  # the closed form is that of an undivided lattice
+    p = 0.2 * mixed(RGB, 2, 50)
+    p.view(50, 2, 10, 2)[:, :, 4:7] -= 6  # narrow laws
+    p.view(50, 2, 10, 2)[:, 0, 0] += 50  # of one part
+    narrow = RGB.head(p, 2)
+    assert (narrow.log_prob(narrow.mean()) > -1).float().mean() > 0.8, (
+        "where the law is a point, the mean is that point"
+    )
+
+
+def test_mixtures_need_ordered_values_only() -> None:
+    for layout in (REAL, PIXELS, PLAN):
+        assert layout.head_params(5) == layout.head_size
+    assert layout.head_params(1) == layout.head_size
+    assert SHOP.head_params(5) == SHOP.head_size - 2 + 15
+
+
 # -- gradients -------------------------------------------------------------------------------------------------------
 @LAYOUTS
+@pytest.mark.parametrize("parts", [1, 3])
 @pytest.mark.parametrize("size", [1.0, 1e3, 1e6])
-def test_gradients_are_finite_at_the_extremes(layout: Layout, size: float) -> None:
-    p = (size * params(layout, 64)).requires_grad_()
-    x = layout.head(params(layout, 64, seed=3)).sample(torch.Generator().manual_seed(1))
+def test_gradients_are_finite_at_the_extremes(layout: Layout, size: float, parts: int) -> None:
+    p = (size * mixed(layout, parts, 64)).requires_grad_()
+    x = layout.head(mixed(layout, parts, 64, seed=3), parts).sample(torch.Generator().manual_seed(1))
     x[::4] = math.nan
-    log_p = layout.head(p).log_prob(x)
+    log_p = layout.head(p, parts).log_prob(x)
     assert torch.isfinite(log_p).all()
     (gradient,) = torch.autograd.grad(log_p.sum(), p)
     assert torch.isfinite(gradient).all()

@@ -12,6 +12,9 @@ from genlearn.nn import (
     ConvDecoder,
     ConvFeatures,
     Critic,
+    ResidualBlock,
+    ResidualDecoder,
+    ResidualFeatures,
     Shapes,
     convolves,
     critic_for,
@@ -22,6 +25,7 @@ from genlearn.nn import (
     with_label,
 )
 from genlearn.nn.nets import halvings
+from genlearn.nn.residual import resolutions
 
 SIZES = [(5, 7), (8, 8), (28, 28), (32, 32), (33, 47), (64, 64), (4, 90)]
 SHAPES = pytest.mark.parametrize("shape", [(c, *s) for c in (1, 3) for s in SIZES], ids=lambda s: "x".join(map(str, s)))
@@ -58,20 +62,52 @@ def test_images_of_any_size_from_vectors(shape: tuple[int, int, int]) -> None:
 
 
 @SHAPES
+def test_residual_nets_on_images_of_any_size(shape: tuple[int, int, int]) -> None:
+    features, decoder = ResidualFeatures(shape, width=8), ResidualDecoder(5, shape, width=8)
+    inward, outward = features(torch.randn(3, math.prod(shape))), decoder(torch.randn(3, 5))
+    assert (inward.shape, outward.shape) == ((3, features.size), (3, math.prod(shape)))
+    assert learns(features, inward)
+    assert learns(decoder, outward)
+    assert 2 <= min(resolutions(*shape[1:])[-1]) < 6, "the grid at the end is a few pixels wide"
+
+
+def test_a_residual_block_without_its_branch_is_the_identity() -> None:
+    block, x = ResidualBlock(8), torch.randn(2, 8, 5, 7)
+    nn.init.zeros_(block.layers[-1].weight)  # type: ignore[arg-type]
+    nn.init.zeros_(block.layers[-1].bias)  # type: ignore[arg-type]
+    assert torch.equal(block(x), x)
+
+
+def test_a_residual_net_moves_with_the_image() -> None:
+    """Away from the edges, features of a shifted image are shifted features: convolutions only, none with a place of its own."""
+    net = ResidualFeatures((1, 64, 64), width=4).eval()
+    for m in net.modules():
+        if isinstance(m, nn.GroupNorm):  # sees the whole image; everything else must see the neighbourhood only
+            m.forward = lambda x: x  # type: ignore[method-assign]
+    net.layers = net.layers[:4]  # type: ignore[assignment]  # conv, block, halving, block
+    x = torch.zeros(1, 1, 64, 64)
+    x[:, :, 20:28, 20:28] = torch.randn(8, 8)
+    there, moved = net.layers(x)[0], net.layers(x.roll((6, 6), (2, 3)))[0]
+    torch.testing.assert_close(there[:, 6:24, 6:24], moved[:, 9:27, 9:27])
+
+
+@SHAPES
 @pytest.mark.parametrize("labels", [0, 4])
-def test_encoders_and_decoders_fit_each_other(shape: tuple[int, int, int], labels: int) -> None:
+@pytest.mark.parametrize("residual", [False, True], ids=["conv", "resnet"])
+def test_encoders_and_decoders_fit_each_other(shape: tuple[int, int, int], labels: int, residual: bool) -> None:
     size, y = math.prod(shape), torch.tensor([1, -1, 3])
     for image in (shape, None):
-        net = Shapes(image, (16, 8), 8, labels)
+        net = Shapes(image, (16, 8), 8, labels, residual)
         encoder, decoder = encoder_for(net, size, 6), decoder_for(net, 6, 2 * size)
         z = encoder(with_label(torch.randn(3, size), y, labels, image))
         assert z.shape == (3, 6)
         assert decoder(with_label(z, y, labels)).shape == (3, 2 * size)
 
 
-def test_one_record_alone_and_many_together_agree() -> None:
+@pytest.mark.parametrize("kind", [ConvFeatures, ResidualFeatures])
+def test_one_record_alone_and_many_together_agree(kind: type[ConvFeatures] | type[ResidualFeatures]) -> None:
     """No layer mixes the records of a batch."""
-    net = ConvFeatures((1, 9, 9), width=8)
+    net = kind((1, 9, 9), width=8)
     x = torch.randn(5, 81)
     torch.testing.assert_close(net(x[2:3]), net(x)[2:3])
 
@@ -99,6 +135,8 @@ def test_perceptrons() -> None:
         ("auto", (3, 16, 16), True),
         ("conv", (1, 8, 8), True),
         ("conv", (1, 3, 80), False),
+        ("resnet", (1, 8, 8), True),
+        ("resnet", None, False),
         ("conv", None, False),
         ("mlp", (3, 64, 64), False),
     ],

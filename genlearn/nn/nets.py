@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -44,13 +43,13 @@ def halvings(height: int, width: int) -> int:
 
 
 def convolves(net: str, image: Shape | None, *, above: int = 256) -> bool:
-    """Return whether a model with the setting `net` (`auto`, `mlp`, `conv`) convolves.
+    """Return whether a model with the setting `net` (`auto`, `mlp`, `conv`, `resnet`) convolves.
 
     `auto` does where an image has more than `above` values; the smaller side must be at least 4 pixels.
     """
     if image is None or min(image[1:]) < 4:
         return False
-    return net == "conv" or (net == "auto" and math.prod(image) > above)
+    return net in ("conv", "resnet") or (net == "auto" and math.prod(image) > above)
 
 
 class ConvFeatures(nn.Module):
@@ -80,7 +79,7 @@ class ConvFeatures(nn.Module):
             conv = nn.Conv2d(channels, after, 4, 2, 1)
             layers.append(spectral_norm(conv) if spectral else conv)
             if normalize and i > 0:
-                layers.append(_norm(after))
+                layers.append(group_norm(after))
             layers.append(nn.LeakyReLU(slope))
             channels, height, width_ = after, height // 2, width_ // 2
         self.layers = nn.Sequential(*layers)
@@ -106,12 +105,12 @@ class ConvDecoder(nn.Module):
         count = halvings(height, width_)
         start = width * 2 ** (count - 1)
         self.grid = (start, math.ceil(height / 2**count), math.ceil(width_ / 2**count))
-        layers: list[nn.Module] = [_norm(start), nn.ReLU()]
+        layers: list[nn.Module] = [group_norm(start), nn.ReLU()]
         for i in reversed(range(count)):
             after = width * 2 ** (i - 1) if i > 0 else channels
             layers.append(nn.ConvTranspose2d(width * 2**i, after, 4, 2, 1))
             if i > 0:
-                layers += [_norm(after), nn.ReLU()]
+                layers += [group_norm(after), nn.ReLU()]
         self.linear = nn.Linear(latent, math.prod(self.grid))
         self.layers = nn.Sequential(*layers)
 
@@ -165,46 +164,6 @@ def with_label(x: Tensor, y: Tensor | None, labels: int, image: Shape | None = N
     return torch.cat([x, label], 1)
 
 
-def _norm(channels: int) -> nn.Module:
+def group_norm(channels: int) -> nn.Module:
+    """Return a group normalisation with 8 groups, or as many as divide the channels."""
     return nn.GroupNorm(math.gcd(channels, 8), channels)
-
-
-class Shapes(NamedTuple):
-    """What a model's nets look like.
-
-    Arguments:
-        image: `(channels, height, width)` to convolve on, or None for perceptrons.
-        hidden: Hidden layers of a perceptron, from records inwards.
-        width: Channels after the first convolution.
-        labels: Number of labels that are a condition.
-    """
-
-    image: Shape | None
-    hidden: tuple[int, ...]
-    width: int
-    labels: int
-
-
-def encoder_for(net: Shapes, size: int, out: int) -> nn.Module:
-    """Return a net from `size` values, with labels appended, to `out` numbers."""
-    if net.image is None:
-        return mlp([size + net.labels, *net.hidden, out])
-    features = ConvFeatures((net.image[0] + net.labels, *net.image[1:]), width=net.width)
-    return nn.Sequential(features, nn.Linear(features.size, out))
-
-
-def decoder_for(net: Shapes, latent: int, out: int) -> nn.Module:
-    """Return a net from latent vectors, with labels appended, to `out` numbers: for images, some for every pixel."""
-    if net.image is None:
-        return mlp([latent + net.labels, *reversed(net.hidden), out])
-    _, height, width = net.image
-    return ConvDecoder(latent + net.labels, (out // (height * width), height, width), width=net.width)
-
-
-def critic_for(net: Shapes, size: int, *, normalize: bool = True, spectral: bool = False) -> Critic:
-    """Return a critic of `size` values, with a projection of labels."""
-    if net.image is not None:
-        features = ConvFeatures(net.image, width=net.width, normalize=normalize, spectral=spectral)
-        return Critic(features, features.size, labels=net.labels, spectral=spectral)
-    body = mlp([size, *net.hidden], slope=0.2, spectral=spectral, linear_end=False)
-    return Critic(body, (size, *net.hidden)[-1], labels=net.labels, spectral=spectral)
