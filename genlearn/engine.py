@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal, final
 import torch
 from torch import Tensor, nn
 
-from .errors import Problem
+from .errors import Interrupted, Problem, RunFailed
 from .layout import Code
 from .model import Model, Run
 from .training import checkpoints
@@ -95,6 +95,9 @@ class Neural(Model):
         """
         return None
 
+    def _finish(self, code: Code, valid: Code | None) -> None:
+        """Learn from the trained `net_` what takes no gradient steps; also of a run that was stopped. It depends on the seed only."""
+
     # -- what the base calls -----------------------------------------------------------------------------------------
     @final
     def _fit(self, code: Code, valid: Code | None) -> None:
@@ -102,6 +105,11 @@ class Neural(Model):
         try:
             self._look(code)
             Trainer(self, code, valid).run()
+            self._finish(code, valid)
+        except (Interrupted, RunFailed) as error:
+            if error.usable:
+                self._finish(code, valid)
+            raise
         finally:
             del self._code
 
