@@ -3,6 +3,7 @@ r"""Pieces of variational objectives: divergences between posteriors, priors and
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -52,6 +53,30 @@ class Posterior:
         """Return log densities `(n, k)` of `(n, k, d)` where there is no flow, nats."""
         eps = (z - self.mean[:, None]) * torch.exp(-self.log_sd)[:, None]
         return -(0.5 * eps.square() + self.log_sd[:, None] + 0.5 * LOG_2PI).sum(-1)
+
+
+class RecordNoise:
+    """Standard normal noise for importance samples that depends on a generator and on each record's contents only.
+
+    Every record shifts the same uniform numbers, modulo 1, by its own contents: errors of different records are independent and
+    average out in `score`, while a record's number does not depend on its company.
+
+    Arguments:
+        samples: Draws per record.
+        latents: Numbers in a draw.
+        values: Values in a record.
+        rng: Where the uniform numbers come from.
+    """
+
+    def __init__(self, samples: int, latents: int, values: int, rng: torch.Generator) -> None:
+        self._uniform = torch.rand(samples, latents, generator=rng)
+        self._mixer = 1e3 * torch.randn(values, latents, generator=rng, dtype=torch.float64)
+
+    def of(self, x: Tensor) -> Iterator[Tensor]:
+        """Yield noise `(n, latents)` for records `(n, values)`, one draw after the other."""
+        shift = (torch.nan_to_num(x.double()) @ self._mixer).remainder(1.0).float()
+        for uniform in self._uniform:
+            yield torch.special.ndtri((uniform + shift).remainder(1.0).clamp(1e-7, 1 - 1e-7))
 
 
 def total_correlation(z: Tensor, mean: Tensor, log_sd: Tensor) -> Tensor:
