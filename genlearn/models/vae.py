@@ -68,9 +68,11 @@ class VAE(Scores, Encodes, Imputes, Conditional, Neural):
 
     Arguments:
         latent: Number of latent dimensions.
-        net: `mlp`, `conv`, or `auto` (conv for images of more than 1024 values, else mlp).
+        net: `mlp`, `conv`, `resnet`, or `auto` (conv for images of more than 1024 values, else mlp).
         hidden: Sizes of the hidden layers of an mlp.
-        width: Channels of the first convolution of a conv net.
+        width: Channels of the first convolution of a conv net or resnet.
+        mixtures: Logistic laws per whole number or pixel that p(x | z) is a mixture of; with several, the colours of a pixel depend
+            on each other.
         objective: What is maximised, see the table.
         draws: Latent draws per record and step, K.
         beta: Weight of the KL term (of the total correlation for `beta-tc`); 1 is the bound.
@@ -95,6 +97,7 @@ class VAE(Scores, Encodes, Imputes, Conditional, Neural):
         Doubly Reparameterized Gradient Estimators (Tucker et al., 2018; dreg), https://arxiv.org/abs/1810.04152
         Isolating Sources of Disentanglement (Chen et al., 2018; beta-tc), https://arxiv.org/abs/1802.04942
         InfoVAE (Zhao et al., 2017; info), https://arxiv.org/abs/1706.02262
+        PixelCNN++ (Salimans et al., 2017; mixtures), https://arxiv.org/abs/1701.05517
         Cyclical Annealing Schedule (Fu et al., 2019; cycles), https://arxiv.org/abs/1903.10145
         Understanding disentangling in beta-VAE (Burgess et al., 2018; capacity), https://arxiv.org/abs/1804.03599
 
@@ -107,9 +110,10 @@ class VAE(Scores, Encodes, Imputes, Conditional, Neural):
     """
 
     latent: int = 16
-    net: Literal["auto", "mlp", "conv"] = "auto"
+    net: Literal["auto", "mlp", "conv", "resnet"] = "auto"
     hidden: tuple[int, ...] = (512, 256)
     width: int = 32
+    mixtures: int = 1
     objective: Literal["elbo", "iwae", "dreg", "beta-tc", "info"] = "elbo"
     draws: int = 1
     beta: float = 1.0
@@ -164,10 +168,11 @@ class VAE(Scores, Encodes, Imputes, Conditional, Neural):
 
     # -- the model ---------------------------------------------------------------------------------------------------
     def build(self) -> nn.Module:
-        layout, net = self.layout_, Shapes(self._image, self.hidden, self.width, self.layout_.labels)
+        layout = self.layout_
+        net = Shapes(self._image, self.hidden, self.width, layout.labels, residual=self.net == "resnet")
         bent = self.inference == "flow"
         encoder = encoder_for(net, layout.embed_size, (3 if bent else 2) * self.latent)
-        decoder = decoder_for(net, self.latent, layout.head_size)
+        decoder = decoder_for(net, self.latent, layout.head_params(self.mixtures))
         parts: dict[str, nn.Module] = {"encoder": encoder, "decoder": decoder, "codes": self._codes_prior(encoder)}
         if bent:
             parts["bend"] = Flow(self.latent, self.layers, context=self.latent)
@@ -284,7 +289,7 @@ class VAE(Scores, Encodes, Imputes, Conditional, Neural):
         if self.layout_.labels:
             shift, log_scale = self._prior(net, y)
             u = with_label(shift + torch.exp(log_scale) * u, y, self.layout_.labels)
-        return self.layout_.head(net["decoder"](u))
+        return self.layout_.head(net["decoder"](u), self.mixtures)
 
     def _prior(self, net: Any, y: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return mean and log standard deviation of p(z | y), `(n, latent)` each."""
@@ -315,7 +320,7 @@ class VAE(Scores, Encodes, Imputes, Conditional, Neural):
         rng = self._rng("importance")
         noise = torch.rand(self.samples, self.latent, generator=rng)
         mixer = 1e3 * torch.randn(self.layout_.size, self.latent, generator=rng, dtype=torch.float64)
-        rows = max(1, min(CHUNK, 2**22 // max(1, self.layout_.head_size)))
+        rows = max(1, min(CHUNK, 2**22 // max(1, self.layout_.head_params(self.mixtures))))
         return torch.cat([self._bound(code[i : i + rows], noise, mixer) for i in range(0, len(code), rows)])
 
     def _bound(self, code: Code, noise: Tensor, mixer: Tensor) -> Tensor:
