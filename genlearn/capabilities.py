@@ -20,6 +20,7 @@ from .codecs import Exactness, weakest
 from .data.records import Records
 from .errors import Problem
 from .layout import Code
+from .predicting import Predicts
 
 How = Literal["draw", "mean", "mode"]
 Way = Literal["straight", "spherical"]
@@ -28,8 +29,8 @@ DEQUANTISATION_DRAWS = 8
 CELLS = 2**19  # values per chunk: 4 MB of float64
 
 
-class Scores:
-    """Capability: gives log densities of records.
+class Scores(Predicts):
+    """Capability: gives log densities of records, and with them the label of a record that has none.
 
     `kind` says what the model's own number is: `exact`, `bound` (a lower bound) or `estimate`.
     """
@@ -52,10 +53,7 @@ class Scores:
         """
         self._check_fitted()
         records = self._records_of(data, y)
-        rng = self._rng("score")
-        draws: list[Tensor | None] = [None]
-        if self.codec_.kind != "exact":
-            draws = [torch.rand(self.layout_.size, generator=rng) for _ in range(DEQUANTISATION_DRAWS)]
+        draws = self._dequantisation()
         scores = np.empty(len(records))
         for rows, block in records.blocks(_rows(self.layout_.size)):
             scores[rows] = self._mean_density(self.codec_.parse(block), draws).numpy()
@@ -68,6 +66,13 @@ class Scores:
         if not len(scores):
             raise Problem("there are no records to score. Give at least one.")
         return float(np.mean(scores))
+
+    def _dequantisation(self: Any) -> list[Tensor | None]:
+        """Return where dequantised values lie in their cells, for each draw; one draw of None where none is dequantised."""
+        if self.codec_.kind == "exact":
+            return [None]
+        rng = self._rng("score")
+        return [torch.rand(self.layout_.size, generator=rng) for _ in range(DEQUANTISATION_DRAWS)]
 
     @torch.no_grad()
     def _mean_density(self: Any, raw: Any, draws: Sequence[Tensor | None]) -> Tensor:
@@ -326,12 +331,15 @@ class Conditional:
 
 
 CAPABILITIES: tuple[type, ...] = (Scores, Encodes, Imputes, Conditional)
-GIVEN_BY: dict[str, Any] = {
-    name: capability
-    for capability in CAPABILITIES
-    for name in vars(capability)
-    if not name.startswith("_") and name not in ("verb", "lacks", "kind", "conditions")
-}
+GIVEN_BY: dict[str, Any] = (
+    {
+        name: capability
+        for capability in CAPABILITIES
+        for name in vars(capability)
+        if not name.startswith("_") and name not in ("verb", "lacks", "kind", "conditions")
+    }
+    | {name: Scores for name in ("predict", "predict_proba", "classes_")}
+)
 
 
 def _rows(width: int) -> int:

@@ -15,6 +15,7 @@ from genlearn.model import model_class, model_names
 
 VERBS = (
     *("demo", "fit", "sample", "score", "encode", "decode", "reconstruct", "interpolate", "traverse", "impute"),
+    "predict",
     *("evaluate", "compare", "report", "models", "datasets", "show", "completion"),
 )
 NO_FLAG = 'fit vae has no flag --latnt. Did you mean "--latent"? `genlearn fit vae --help` lists all.'

@@ -33,6 +33,7 @@ WORDS = {
     "sample": "sample table -n 5 --seed 1",
     "score": "score table",
     "impute": "impute table holes.csv",
+    "predict": "predict table",
     "encode": "encode images --split valid",
     "decode": "decode images z.csv",
     "reconstruct": "reconstruct images -n 4",
