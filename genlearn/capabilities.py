@@ -19,6 +19,7 @@ from torch import Tensor
 from .codecs import Exactness, weakest
 from .data.records import Records
 from .errors import Problem
+from .latent import Latent
 from .layout import Code
 from .predicting import Predicts
 
@@ -339,6 +340,7 @@ GIVEN_BY: dict[str, Any] = (
         if not name.startswith("_") and name not in ("verb", "lacks", "kind", "conditions")
     }
     | {name: Scores for name in ("predict", "predict_proba", "classes_")}
+    | {"bounds": Latent, "draw_latents": Latent}
 )
 
 

@@ -9,6 +9,7 @@ A model learns \(p(x)\) from records. Public methods are final and live here, on
 | `_log_prob(code)` | \(\log p\) of codes, nats | `Scores` |
 | `_encode(code)`, `_decode(z, y)` | latent codes and back | `Encodes` |
 | `_impute(code, how, rng)` | unknown values filled in | `Imputes` |
+| `_propose(code, eps)`, `_log_joint(code, z)` | `bounds`: ELBO, importance-weighted, annealed | `Latent` |
 | `conditions = "target"` or `"any"` | what `sample(given=...)` may name | `Conditional` |
 
 Learned state ends in `_`; tensors, modules, numbers, strings and lists among it are what `save` stores.
@@ -36,6 +37,7 @@ from .data.records import Dataset, Records, as_records
 from .errors import MissingCapability, Problem
 from .estimator import Estimator, NotFitted
 from .events import Event, Run, Watch
+from .latent import Latent
 from .layout import Code, Layout
 from .lock import alone_in
 from .registry import model_class, model_names, models_with
@@ -46,7 +48,7 @@ from .training.identity import check_alike, identity_of
 
 # What a model file needs beside layouts and nets, in one place.
 __all__ = [
-    "CAPABILITIES", "Conditional", "Encodes", "Event", "How", "Imputes", "Model", "Run", "Scores", "Setting", "Watch",
+    "CAPABILITIES", "Conditional", "Encodes", "Event", "How", "Imputes", "Latent", "Model", "Run", "Scores", "Setting", "Watch",
     "model_class", "model_names", "models_with",
 ]  # fmt: skip
 

@@ -19,7 +19,7 @@ PACKAGE = Path(genlearn.__file__).parent
 FLOORS = {
     "errors": 0, "layout": 0, "heads": 0, "groups": 0, "ranks": 0,
     "settings": 1, "store": 1, "lock": 1, "data": 1, "codecs": 1, "nn": 1,
-    "model": 2, "estimator": 2, "capabilities": 2, "predicting": 2, "events": 2, "registry": 2, "saving": 2, "training": 2,
+    "model": 2, "estimator": 2, "capabilities": 2, "latent": 2, "predicting": 2, "events": 2, "registry": 2, "saving": 2, "training": 2,
     "engine": 3, "testing": 3,
     "models": 4, "metrics": 4,
     "compare": 5, "report": 5,
@@ -33,7 +33,9 @@ DOORS = {
     ("ranks", "errors"): "a process that is lost ends the others in one line",
     ("codecs", "data"): "a codec reads records and uses the type inference of columns",
     ("data", "store"): "downloads are written aside and renamed, as models are",
+    ("capabilities", "latent"): "a model without latent variables is answered by naming those that have them",
     ("capabilities", "predicting"): "whatever has a joint density of records and labels predicts labels",
+    ("model", "latent"): "what a model file needs comes from one place",
     ("model", "capabilities"): "what a model lacks is answered by naming models that have it",
     ("model", "estimator"): "models are estimators in scikit-learn's sense",
     ("model", "events"): "a fit tells its watchers how it goes",

@@ -13,7 +13,7 @@ from ..codecs import Exactness, Given
 from ..engine import Batch, Neural, Turn
 from ..errors import Problem
 from ..layout import Code, Head
-from ..model import Conditional, Encodes, How, Imputes, Scores
+from ..model import Conditional, Encodes, How, Imputes, Latent, Scores
 from ..nn import (
     Flow,
     FlowPrior,
@@ -36,7 +36,7 @@ CHUNK = 4096
 SPREAD = 32  # draws that tell how far a bent posterior reaches
 
 
-class VAE(Scores, Encodes, Imputes, Conditional, Neural):
+class VAE(Latent, Scores, Encodes, Imputes, Conditional, Neural):
     r"""Variational autoencoder: a latent variable model \(p(x) = \int p(x \mid z)\, N(z; 0, I)\, dz\), trained by a bound.
 
     An encoder \(q(z \mid x) = N(\mu(x), \sigma^2(x))\) and a decoder \(p(x \mid z)\) (the layout's head: Bernoulli, discretised
@@ -335,6 +335,15 @@ class VAE(Scores, Encodes, Imputes, Conditional, Neural):
             gap = log_q - self.net_["codes"].log_prob(z)
             log_weights.append((self._nats(self.net_, z, code.x, code.y) - gap)[:, 0])
         return torch.logsumexp(torch.stack(log_weights), 0) - math.log(len(noise))
+
+    def _propose(self, code: Code, eps: Tensor) -> tuple[Tensor, Tensor]:
+        return self._posterior(self.net_, code.x, code.y).scored(eps)
+
+    def _log_joint(self, code: Code, z: Tensor) -> Tensor:
+        return self._nats(self.net_, z, code.x, code.y) + self.net_["codes"].log_prob(z)
+
+    def _draw_latents(self, n: int, rng: torch.Generator) -> Tensor:
+        return self.net_["codes"].draw(n, rng)  # type: ignore[no-any-return]
 
     def _encode(self, code: Code) -> Tensor:
         q = self._posterior(self.net_, code.x, self._known_labels(code))
