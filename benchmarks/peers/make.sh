@@ -5,6 +5,7 @@ cd "$(dirname "$0")"
 peer=${1:?usage: make.sh pythae}
 case $peer in
   pythae) packages=(torch==2.13.0 "numpy<2.5" pythae==0.1.2) ;;
+  ctgan) packages=(torch==2.13.0 ctgan==0.12.1) ;;
   pgmpy) packages=(pgmpy==1.1.2) ;;
   pyagrum) packages=(pyagrum==3.3.1 pandas==3.1.1) ;;
   arfpy) packages=(arfpy==0.1.1 "numpy<2" "pandas<2.3" "scipy<1.14" "scikit-learn<1.6") ;;
