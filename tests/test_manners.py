@@ -39,6 +39,8 @@ WORDS = {
     "reconstruct": "reconstruct images -n 4",
     "interpolate": "interpolate images 0 1 --steps 3",
     "traverse": "traverse images --dim 1",
+    "compress": "compress images --split valid --out new/digits.gl",
+    "decompress": "decompress images digits.gl --out new",
     "evaluate": "evaluate table",
     "report": "report table",
     "show": "show table",
@@ -66,6 +68,7 @@ def place(tmp_path_factory):
         assert main(["fit", "gmm", "people.csv", *words.split()]) == 0
         words = "--steps 5 --latent 2 --hidden 8 --seed 0 --quiet --out images"
         assert main(["fit", "vae", "digits", *words.split()]) == 0
+        assert main("compress images --split valid --lossy --quiet --out digits.gl".split()) == 0
     return folder
 
 
@@ -310,7 +313,7 @@ def fitting(capsys, monkeypatch, line):
     ("line", "expected"),
     [
         ("genlearn sc", {"score"}),
-        ("genlearn fit v", {"vae", "vaegan"}),
+        ("genlearn fit v", {"vae", "vaegan", "vqvae"}),
         ("genlearn fit gmm w", {"wine"}),
         ("genlearn fit gmm peop", {"people.csv"}),
         ("genlearn fit vae digits --lat", {"--latent"}),

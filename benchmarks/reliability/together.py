@@ -29,6 +29,7 @@ from genlearn.models import (
     KDE,
     VAE,
     VAEGAN,
+    VQVAE,
     BayesNet,
     Copycat,
     DensityTree,
@@ -54,6 +55,9 @@ SMALL: dict[str, Any] = {
     "precision": "fp32",
 }
 CONV: dict[str, Any] = SMALL | {"net": "conv", "width": 4}
+QUANTISED: dict[str, Any] = {k: v for k, v in SMALL.items() if k != "latent"} | {
+    "size": 20, "dim": 2, "width": 4, "prior_width": 8, "prior_layers": 1,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -121,6 +125,11 @@ NETS: dict[str, Case] = {
     "gan, colour images, conv": Case(GAN, CONV | {"regularizer": "r1"}, "colour", ROUNDED),
     "gan, patience": Case(GAN, SMALL | {"patience": 2}, bar=ROUNDED),
     "gan, bf16": Case(GAN, SMALL | {"precision": "bf16", "net": "auto"}, bar=COARSE),
+    "vqvae": Case(VQVAE, QUANTISED, bar=ROUNDED),
+    "vqvae, table": Case(VQVAE, QUANTISED | {"net": "mlp", "prior": "transformer", "accumulate": 2}, "table", ROUNDED),
+    "vqvae, colour images, conv": Case(
+        VQVAE, QUANTISED | {"net": "conv", "prior": "pixelcnn", "output": "mean"}, "colour", ROUNDED
+    ),
     "vaegan": Case(VAEGAN, SMALL, bar=ROUNDED),
     "vaegan, table": Case(VAEGAN, SMALL, "table", ROUNDED),
     "vaegan, colour images, conv": Case(VAEGAN, CONV, "colour", ROUNDED),
