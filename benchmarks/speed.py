@@ -112,12 +112,12 @@ def matmul_peak(dtype: torch.dtype) -> float:
     return best
 
 
-def alternate(runs: dict[str, Callable[[], float]]) -> dict[str, list[float]]:
+def alternate(runs: dict[str, Callable[[], float]], repetitions: int = REPETITIONS) -> dict[str, list[float]]:
     """Run everything once to warm up, then A B A B ...; return steps per second by name."""
     for run in runs.values():
         run()
     seen: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(REPETITIONS):
+    for _ in range(repetitions):
         for name, run in runs.items():
             seen[name].append(run())
             print(f"  {name:9} {seen[name][-1]:8.1f} steps/s", flush=True)
