@@ -5,11 +5,11 @@ The names are those of scikit-learn's classifiers: `predict`, `predict_proba`, `
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, final
 
 import numpy as np
 import torch
-from sklearn.utils.metaestimators import available_if
 from torch import Tensor
 
 from .errors import Problem
@@ -22,12 +22,8 @@ class NoLabels(Problem, AttributeError):
     """The model was fitted without labels: it has no `predict`."""
 
 
-def _has_labels(model: Any) -> bool:
-    """Return whether a model may predict: if fitted, with labels to tell apart.
-
-    Errors:
-        NoLabels: If it was fitted without.
-    """
+def _has_labels(model: Any) -> None:
+    """Raise `NoLabels` unless a model, if fitted, has labels to tell apart."""
     if model.__sklearn_is_fitted__() and not _levels(model):
         target = getattr(model.codec_, "target", None)
         numeric = model.codec_.modality == "table" and target is not None
@@ -36,13 +32,25 @@ def _has_labels(model: Any) -> bool:
             if numeric
             else f"this {model.name()} was fitted without labels. Fit with labels (y, --target, --label), or cluster."
         )
-    return True
+
+
+class _OfLabels:
+    """A method that models which were fitted without labels do not have, as `hasattr` tells."""
+
+    def __init__(self, method: Callable[..., Any]) -> None:
+        self.method, self.__doc__ = method, method.__doc__
+
+    def __get__(self, model: Any, owner: type) -> Any:
+        if model is None:
+            return self.method
+        _has_labels(model)
+        return self.method.__get__(model, owner)
 
 
 class Predicts:
     """Predicts the label of records. Part of `Scores`: a joint density is all that it takes."""
 
-    @available_if(_has_labels)
+    @_OfLabels
     @final
     def predict(self: Any, data: Any) -> np.ndarray:
         """Return the likeliest label of every record, `(n,)`, as `fit` was given them.
@@ -60,7 +68,7 @@ class Predicts:
         """
         return self.classes_[self.predict_proba(data).argmax(1)]  # type: ignore[no-any-return]
 
-    @available_if(_has_labels)
+    @_OfLabels
     @final
     @torch.no_grad()
     def predict_proba(self: Any, data: Any) -> np.ndarray:

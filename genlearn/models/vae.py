@@ -30,13 +30,14 @@ from ..nn import (
     with_label,
 )
 from ._bounds import Posterior, discrepancy, gaussian_kl, total_correlation
+from ._semi import Deal, Guesses, Known
 
 GIBBS_SWEEPS = 60
 CHUNK = 4096
 SPREAD = 32  # draws that tell how far a bent posterior reaches
 
 
-class VAE(Latent, Scores, Encodes, Imputes, Conditional, Neural):
+class VAE(Guesses, Latent, Scores, Encodes, Imputes, Conditional, Neural):
     r"""Variational autoencoder: a latent variable model \(p(x) = \int p(x \mid z)\, N(z; 0, I)\, dz\), trained by a bound.
 
     An encoder \(q(z \mid x) = N(\mu(x), \sigma^2(x))\) and a decoder \(p(x \mid z)\) (the layout's head: Bernoulli, discretised
@@ -66,6 +67,11 @@ class VAE(Latent, Scores, Encodes, Imputes, Conditional, Neural):
     decoder take the label as a condition, the prior is a learned normal \(N(\mu_y, \sigma_y^2)\) per label (latent coordinates are
     given in its units, so that they are standard normal for every label), and `score` adds the label's log frequency.
 
+    Where some records have no label (None, NaN, an empty cell), a classifier \(q(y \mid x)\) guesses it, and all records are learned
+    from: \(\log p(x) \ge \sum_y q(y \mid x) [\mathrm{ELBO}(x \mid y) + \log p(y) - \log q(y \mid x)]\), summed over the likely labels.
+    The classifier learns the known labels, gives records within `radius` of one another the same label, and labels the shares that
+    they have; `predict` returns its answer.
+
     Arguments:
         latent: Number of latent dimensions.
         net: `mlp`, `conv`, `resnet`, or `auto` (conv for images of more than 1024 values, else mlp).
@@ -88,11 +94,19 @@ class VAE(Latent, Scores, Encodes, Imputes, Conditional, Neural):
         layers: Transforms of flows.
         samples: Importance samples of `score`.
         output: `sample` draws records from p(x | z); `mean` returns its mean (sharper to look at, but not a draw from p).
+        smooth: Weight of the classifier's smoothness and of its labels' shares, where labels are guessed; the label of a known
+            record has weight 1.
+        radius: How far records with the same label may lie apart, as a share of the records' spread, where labels are guessed.
+        shift: Pixels by which an image may be moved with its label unchanged, where labels are guessed; none for none.
+        evidence: Share of the bound's gradient that reaches the classifier: 1, with `smooth` 0, is the M2 of Kingma et al.
 
     References:
         Auto-Encoding Variational Bayes (Kingma & Welling, 2014), https://arxiv.org/abs/1312.6114
         Learning Structured Output Representation using Deep Conditional Generative Models (Sohn et al., 2015; priors given labels),
             https://papers.nips.cc/paper/5775
+        Semi-supervised Learning with Deep Generative Models (Kingma et al., 2014; labels of some records),
+            https://arxiv.org/abs/1406.5298
+        Virtual Adversarial Training (Miyato et al., 2018; smooth, radius), https://arxiv.org/abs/1704.03976
         Importance Weighted Autoencoders (Burda et al., 2016), https://arxiv.org/abs/1509.00519
         Doubly Reparameterized Gradient Estimators (Tucker et al., 2018; dreg), https://arxiv.org/abs/1810.04152
         Isolating Sources of Disentanglement (Chen et al., 2018; beta-tc), https://arxiv.org/abs/1802.04942
@@ -128,6 +142,10 @@ class VAE(Latent, Scores, Encodes, Imputes, Conditional, Neural):
     layers: int = 2
     samples: int = 100
     output: Literal["sample", "mean"] = "sample"
+    smooth: float = 1.0
+    radius: float = 0.25
+    shift: int | None = 2
+    evidence: float = 0.1
 
     kind: ClassVar[Exactness] = "bound"
 
@@ -152,6 +170,9 @@ class VAE(Latent, Scores, Encodes, Imputes, Conditional, Neural):
         yield "free_nats", self.free_nats >= 0, "0 or more"
         yield "capacity", self.capacity is None or self.capacity >= 0, "0 or more"
         yield "mmd", self.mmd >= 0, "0 or more"
+        yield "smooth", self.smooth >= 0, "0 or more"
+        yield "radius", self.radius > 0, "above 0"
+        yield "evidence", 0 <= self.evidence <= 1, "from 0 to 1"
         yield "free_nats", self._closed or not self.free_nats, "0 unless prior is normal and inference diagonal"
         yield (
             "posterior",
@@ -180,6 +201,8 @@ class VAE(Latent, Scores, Encodes, Imputes, Conditional, Neural):
             prior = nn.Linear(layout.labels, 2 * self.latent, bias=False)
             nn.init.zeros_(prior.weight)
             parts["prior"] = prior
+        if self._guesses:
+            parts["labels"] = encoder_for(net._replace(labels=0), layout.embed_size, layout.labels)
         return nn.ModuleDict(parts)
 
     def _codes_prior(self, encoder: nn.Module) -> Prior:
@@ -197,18 +220,23 @@ class VAE(Latent, Scores, Encodes, Imputes, Conditional, Neural):
         return VampPrior(self.latent, self.parts, self.layout_.embed_size, encoder)
 
     def turns(self, net: Any) -> list[Turn]:
-        return [Turn("loss", net, lambda batch: self._loss(net, batch))]
+        if not self._guesses:
+            return [Turn("loss", net, lambda batch: self._loss(net, batch))]
+        known = Known(self._code)
+        return [Turn("loss", net, lambda batch: self._with_guesses(net, batch, known, self._loss(net, batch)))]
 
     def _loss(self, net: Any, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        q, eps = self._posterior(net, batch.x, batch.y), batch.randn(self.draws, self.latent)
+        dealt, eps = self._deal(net, batch.x, batch.y), batch.randn(self.draws, self.latent)
+        q, eps = self._posterior(net, dealt.x, dealt.y), dealt.share(eps)
         if self.objective in ("iwae", "dreg"):
-            return self._importance_loss(net, batch, q, eps)
+            return self._importance_loss(net, batch, dealt, q, eps)
         if self._closed:
             z, each = q.draw(eps), gaussian_kl(q.mean, q.log_sd)
         else:
             z, log_q = q.scored(eps)
             each = (log_q - net["codes"].log_prob(z)).mean(1, keepdim=True)
-        nats = self._nats(net, z, batch.x, batch.y).mean()
+        nats = dealt.gather(self._nats(net, z, dealt.x, dealt.y)).mean() - dealt.price()
+        each = dealt.gather(each)
         # What is free, or a distance, is decided for all processes alike.
         kl = batch.mean(each) if self.free_nats or self.capacity is not None else each.mean(0)
         terms = {"nats": nats - kl.sum(), "kl": kl.sum()}
@@ -226,7 +254,9 @@ class VAE(Latent, Scores, Encodes, Imputes, Conditional, Neural):
         """Whether the KL term has a closed form."""
         return self.prior == "normal" and self.inference == "diagonal"
 
-    def _importance_loss(self, net: Any, batch: Batch, q: Posterior, eps: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def _importance_loss(
+        self, net: Any, batch: Batch, dealt: Deal, q: Posterior, eps: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return minus the importance-weighted bound.
 
         For `dreg` the posterior's density counts as fixed, and what reaches the encoder through a draw is weighted by its share of
@@ -236,8 +266,8 @@ class VAE(Latent, Scores, Encodes, Imputes, Conditional, Neural):
         z, log_q = (q.draw(eps), None) if doubly else q.scored(eps)
         if log_q is None:
             log_q = Posterior(q.mean.detach(), q.log_sd.detach()).log_prob(z)
-        weights = self._nats(net, z, batch.x, batch.y) - self._weight(batch) * (log_q - net["codes"].log_prob(z))
-        bound = torch.logsumexp(weights, 1).mean() - math.log(self.draws)
+        weights = self._nats(net, z, dealt.x, dealt.y) - self._weight(batch) * (log_q - net["codes"].log_prob(z))
+        bound = dealt.gather(torch.logsumexp(weights, 1)).mean() - dealt.price() - math.log(self.draws)
         if not doubly:
             return -bound, {"nats": bound}
         share = torch.softmax(weights.detach(), 1)
@@ -265,16 +295,19 @@ class VAE(Latent, Scores, Encodes, Imputes, Conditional, Neural):
         return total if self.capacity is None else (total - self.capacity * progress).abs()
 
     def _validation(self, net: Any, batch: Batch) -> tuple[str, float]:
-        q, weighted = self._posterior(net, batch.x, batch.y), self.objective in ("iwae", "dreg")
-        each = []
+        dealt, weighted = self._deal(net, batch.x, batch.y), self.objective in ("iwae", "dreg")
+        q, each = self._posterior(net, dealt.x, dealt.y), []
         for _ in range(max(4, self.draws)):  # one after the other: there may be many records
-            z, log_q = q.scored(batch.randn(1, self.latent))
-            nats = self._nats(net, z, batch.x, batch.y)
+            z, log_q = q.scored(dealt.share(batch.randn(1, self.latent)))
+            nats = self._nats(net, z, dealt.x, dealt.y)
             each.append(nats if self._closed and not weighted else nats - log_q + net["codes"].log_prob(z))
         if weighted:
-            return "nats", float(torch.logsumexp(torch.cat(each[: self.draws], 1), 1).mean()) - math.log(self.draws)
-        cost = gaussian_kl(q.mean, q.log_sd).sum(1).mean() if self._closed else 0.0
-        return "nats", float(torch.cat(each, 1).mean() - cost)
+            bound = torch.logsumexp(torch.cat(each[: self.draws], 1), 1) - math.log(self.draws)
+        else:
+            bound = torch.cat(each, 1).mean(1)
+        if self._closed and not weighted:
+            bound = bound - gaussian_kl(q.mean, q.log_sd).sum(1)
+        return "nats", float(dealt.gather(bound).mean() - dealt.price())
 
     def _posterior(self, net: Any, x: Tensor, y: Tensor | None) -> Posterior:
         """Return q(u | x, y), in coordinates in which the label's prior has mean 0 and deviation 1."""
@@ -358,6 +391,18 @@ class VAE(Latent, Scores, Encodes, Imputes, Conditional, Neural):
 
     def _decode(self, z: Tensor, y: Tensor | None) -> Code:
         return Code(self._head(self.net_, z, y).mean(), y)
+
+    def _codes_exactly(self) -> bool:
+        return self._closed
+
+    def _bits_back(self, code: Code, known: Tensor) -> tuple[Tensor, Tensor] | None:
+        if known.shape[1]:
+            return None
+        q = self._posterior(self.net_, code.x, code.y)
+        return q.mean, q.log_sd
+
+    def _observed(self, u: Tensor, y: Tensor | None) -> Head:
+        return self._head(self.net_, u, y)
 
     def _impute(self, code: Code, how: How, rng: torch.Generator) -> Code:
         """Pseudo-Gibbs: encode the completed record, draw z, draw the unknown part from p(x | z); repeat.
