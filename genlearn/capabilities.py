@@ -17,6 +17,7 @@ from sklearn.utils import Tags
 from torch import Tensor
 
 from .codecs import Exactness, weakest
+from .compress.verbs import Compresses
 from .data.records import Records
 from .errors import Problem
 from .latent import Latent
@@ -109,7 +110,7 @@ class Scores(Predicts):
         raise TypeError(f"{type(self).__name__} must define _log_prob")
 
 
-class Encodes(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
+class Encodes(Compresses, ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     """Capability: maps records to latent vectors and back; a transformer in scikit-learn's sense."""
 
     verb: ClassVar[str] = "encode"
@@ -341,6 +342,7 @@ GIVEN_BY: dict[str, Any] = (
     }
     | {name: Scores for name in ("predict", "predict_proba", "classes_")}
     | {"bounds": Latent, "draw_latents": Latent}
+    | {name: Encodes for name in ("compress", "decompress", "decompress_records")}
 )
 
 

@@ -18,7 +18,7 @@ PACKAGE = Path(genlearn.__file__).parent
 # Room -> floor. A new file or folder at the top of the package must be given its floor here, and in docs/architecture.md.
 FLOORS = {
     "errors": 0, "layout": 0, "heads": 0, "groups": 0, "ranks": 0,
-    "settings": 1, "store": 1, "lock": 1, "data": 1, "codecs": 1, "nn": 1,
+    "settings": 1, "store": 1, "lock": 1, "data": 1, "codecs": 1, "nn": 1, "compress": 1,
     "model": 2, "estimator": 2, "capabilities": 2, "latent": 2, "predicting": 2, "events": 2, "registry": 2, "saving": 2, "training": 2,
     "engine": 3, "testing": 3,
     "models": 4, "metrics": 4,
@@ -32,6 +32,8 @@ DOORS = {
     ("layout", "heads"): "a layout hands out its observation distribution",
     ("ranks", "errors"): "a process that is lost ends the others in one line",
     ("codecs", "data"): "a codec reads records and uses the type inference of columns",
+    ("compress", "data"): "what is compressed are records, and what is read back must fit into memory",
+    ("compress", "store"): "the digest of a model is taken of its JSON as it stands in files",
     ("data", "store"): "downloads are written aside and renamed, as models are",
     ("capabilities", "latent"): "a model without latent variables is answered by naming those that have them",
     ("capabilities", "predicting"): "whatever has a joint density of records and labels predicts labels",

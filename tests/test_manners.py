@@ -68,7 +68,7 @@ def place(tmp_path_factory):
         assert main(["fit", "gmm", "people.csv", *words.split()]) == 0
         words = "--steps 5 --latent 2 --hidden 8 --seed 0 --quiet --out images"
         assert main(["fit", "vae", "digits", *words.split()]) == 0
-        assert main("compress images --split valid --lossy --quiet --out digits.gl".split()) == 0
+        assert main(["compress", "images", "--split", "valid", "--lossy", "--quiet", "--out", "digits.gl"]) == 0
     return folder
 
 

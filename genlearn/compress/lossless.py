@@ -1,0 +1,147 @@
+r"""Records to bits and back, bit by bit the same, through a model with latent vectors: bits-back coding.
+
+To write x, pop z from the stack under \(q(z \mid x)\), push x under \(p(x \mid z)\), push z under \(p(z)\). On average that
+costs \(-\log_2 p(x \mid z) - \log_2 p(z) + \log_2 q(z \mid x)\) bits: the negative ELBO. Reading does the same steps backwards.
+A latent number is one of 16,384 cells that the prior fills alike. Latent numbers may come in groups, each of whose posteriors knows
+those before.
+
+References:
+    Practical Lossless Compression with Latent Variables using Bits Back Coding (Townsend et al., 2019), https://arxiv.org/abs/1901.04866
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import Problem
+from ..layout import Code
+from .factors import Factors
+from .laws import BINS, Normal, Table, Uniform, quantiles
+from .rans import Stack
+
+EDGES, MIDDLES = quantiles()
+MOST_GROUPS = 64
+
+
+class BitsBack:
+    """Blocks of records onto a stack and off it.
+
+    The nets see `block` records at a time, of which the last block may have fewer: so that rounding errors are the same both ways.
+
+    Arguments:
+        model: A model that defines `_bits_back` and `_observed`.
+        block: Records that the nets see at a time.
+    """
+
+    def __init__(self, model: Any, block: int) -> None:
+        self.model, self.block, self.factors = model, block, Factors(model.layout_)
+
+    def write(self, stack: Stack, values: np.ndarray, y: Tensor | None) -> None:
+        """Push a block of records."""
+        code, rows = self._code(values, y), len(values)
+        cells = np.empty((rows, 0), np.int64)
+        while (posterior := self._posterior(code, cells)) is not None:
+            found = stack.pop(Normal(*posterior, EDGES)).reshape(rows, -1)
+            cells = np.concatenate([cells, found], 1)
+        head = self.model._observed(self._latents(cells), code.y)
+        self.factors.push(stack, head, values)
+        stack.push(Uniform(cells.size, BINS), cells.ravel())
+
+    def read(self, stack: Stack, rows: int, y: Tensor | None, sizes: list[int]) -> np.ndarray:
+        """Pop a block of records, given how many latent numbers each group has."""
+        cells = stack.pop(Uniform(rows * sum(sizes), BINS)).reshape(rows, -1)
+        labels = self._padded(y)
+        values = self.factors.pop(stack, self.model._observed(self._latents(cells), labels), rows)
+        code = self._code(values, y)
+        ends = np.cumsum(sizes)
+        for start, end in reversed(list(zip(ends - sizes, ends, strict=True))):
+            posterior = self._posterior(code, cells[:, :start])
+            assert posterior is not None
+            stack.push(Normal(*posterior, EDGES), cells[:, start:end].ravel())
+        return values
+
+    def sizes(self) -> list[int]:
+        """Return how many latent numbers each group has."""
+        empty = Code(torch.zeros(self.block, self.model.layout_.size, dtype=torch.float64), self._padded(None))
+        cells, found = np.zeros((self.block, 0), np.int64), []
+        while (posterior := self._posterior(empty, cells)) is not None:
+            found.append(len(posterior[0]) // self.block)
+            cells = np.concatenate([cells, np.zeros((self.block, found[-1]), np.int64)], 1)
+            if len(found) > MOST_GROUPS:
+                raise Problem(f"{self.model.name()} has too many groups of latent numbers to write down.")
+        return found
+
+    def _posterior(self, code: Code, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+        """Return means and standard deviations of the next group's numbers, flat; None after the last group."""
+        found = self.model._bits_back(code, self._latents(cells))
+        if found is None:
+            return None
+        mean, log_sd = (t.double().numpy()[: len(cells)].ravel() for t in found)
+        return mean, np.exp(log_sd)
+
+    def _latents(self, cells: np.ndarray) -> Tensor:
+        z = np.zeros((self.block, cells.shape[1]), np.float32)
+        z[: len(cells)] = MIDDLES[cells]
+        return torch.from_numpy(z)
+
+    def _code(self, values: np.ndarray, y: Tensor | None) -> Code:
+        padded = np.zeros((self.block, values.shape[1]), np.int64)
+        padded[: len(values)] = values
+        return Code(torch.from_numpy(self.factors.code(padded)), self._padded(y))
+
+    def _padded(self, y: Tensor | None) -> Tensor | None:
+        if not self.model.layout_.labels:
+            return None
+        labels = torch.zeros(self.block, dtype=torch.int64)
+        if y is not None:
+            labels[: len(y)] = y
+        return labels
+
+
+def likeliest_labels(model: Any, code: Code) -> Tensor:
+    """Return the label of every record under which its bound, at the middle of its posterior, is highest."""
+    every = []
+    for label in range(model.layout_.labels):
+        told = Code(code.x, torch.full((len(code),), label))
+        u, bound = torch.zeros(len(code), 0), torch.zeros(len(code))
+        while (posterior := model._bits_back(told, u)) is not None:
+            mean, log_sd = posterior
+            bound = bound - (0.5 * (mean.square() + torch.exp(2 * log_sd) - 1) - log_sd).sum(1)
+            u = torch.cat([u, mean], 1)
+        every.append(bound + model._observed(u, told.y).log_prob(code.x) + torch.log(model.label_prior_[label]))
+    return torch.stack(every).argmax(0)
+
+
+class Labels:
+    """Labels on a stack: whether a record brings one, and which one it is taken to have.
+
+    Arguments:
+        frequencies: Of the labels, in training.
+        labelled: How many records bring one.
+        count: How many records there are.
+    """
+
+    def __init__(self, frequencies: Tensor, labelled: int, count: int) -> None:
+        self._p = frequencies.double().numpy()
+        self._known = np.array([count - labelled, labelled], np.float64) / max(1, count)
+
+    def write(self, stack: Stack, y: Tensor, known: np.ndarray) -> None:
+        """Push the labels of some records."""
+        stack.push(self._law(self._p, len(y)), y.numpy())
+        if 0 < self._known[1] < 1:
+            stack.push(self._law(self._known, len(y)), known.astype(np.int64))
+
+    def read(self, stack: Stack, rows: int) -> tuple[Tensor, np.ndarray]:
+        """Pop the labels of some records, and which of them were known."""
+        known = np.full(rows, self._known[1] == 1)
+        if 0 < self._known[1] < 1:
+            known = stack.pop(self._law(self._known, rows)).astype(bool)
+        return torch.from_numpy(stack.pop(self._law(self._p, rows))), known
+
+    @staticmethod
+    def _law(p: np.ndarray, rows: int) -> Table:
+        return Table(np.broadcast_to(p, (rows, len(p))))
