@@ -227,7 +227,9 @@ class _Block(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.heads = max(1, width // HEAD_SIZE) if width % max(1, width // HEAD_SIZE) == 0 else 1
-        self.norm, self.attend, self.join = nn.LayerNorm(width), nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.norm = nn.LayerNorm(width)
+        self.attend = nn.Linear(width, 3 * width, bias=False)  # one of the keys would change nothing
+        self.join = nn.Linear(width, width)
         self.think = nn.Sequential(
             nn.LayerNorm(width), nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
         )
