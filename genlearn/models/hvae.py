@@ -12,26 +12,28 @@ from torch import Tensor, nn
 from ..codecs import Exactness, Given
 from ..engine import Batch, Neural, Turn
 from ..layout import Code, Head
-from ..model import Conditional, Encodes, How, Imputes, Scores
+from ..model import Conditional, Encodes, How, Imputes, Latent, Scores
 from ..nn import one_hot
 from ..nn.ladder import Chain, Draw, Ladder
+from ..nn.priors import LOG_2PI
 from ._bounds import RecordNoise
 
 GIBBS_SWEEPS = 60
 CHUNK = 4096
 VALUES = 2**22  # in the widest layer of a chunk
+SPREAD = 32  # draws that tell how far posteriors reach
 
 
-class HVAE(Scores, Encodes, Imputes, Conditional, Neural):
+class HVAE(Latent, Scores, Encodes, Imputes, Conditional, Neural):
     r"""Hierarchical variational autoencoder: layers of latent vectors, each the prior of the one below it.
 
     $$p(x) = \int p(x \mid z)\, p(z_L) \prod_{l < L} p(z_l \mid z_{>l})\, dz, \qquad
       \mathrm{ELBO}(x) = E_q[\log p(x \mid z)] - \sum_l \beta\, E_q\!\left[\log \frac{q(z_l)}{p(z_l)}\right].$$
 
-    | net | layers | posterior |
-    |---|---|---|
-    | mlp | vectors of the sizes `latent`, from the record upwards, between perceptrons | bottom-up: \(q(z_1 \mid x)\, q(z_2 \mid z_1)\) |
-    | ladder | grids of latent vectors from coarse to fine, `rungs` of them at each resolution, in a residual convolutional net | top-down: \(q(z_l \mid z_{>l}, x)\), given relative to the prior |
+    | net | layers and posterior |
+    |---|---|
+    | mlp | vectors of the sizes `latent`, from the record upwards, between perceptrons; bottom-up \(q(z_1 \mid x)\, q(z_2 \mid z_1)\) |
+    | ladder | grids from coarse to fine, `rungs` at each resolution, in a residual net; top-down \(q(z_l \mid z_{>l}, x)\) |
 
     While training, `kl_1` is the term of the top layer in nats, `kl_2` of the next one down, and so on; they sum to `kl`. In a
     ladder each is a KL divergence; in the mlp the lower terms may fall below 0, their sum cannot.
@@ -50,6 +52,7 @@ class HVAE(Scores, Encodes, Imputes, Conditional, Neural):
         channels: Channels of each latent grid of a ladder.
         rungs: Latent grids at each resolution of a ladder, from coarse to fine.
         dropout: Share of channels dropped in a ladder's residual blocks while training.
+        mixtures: Logistic laws per whole number or pixel that p(x | z) is a mixture of.
         objective: `elbo`, or `iwae`: the importance-weighted bound with `draws` samples.
         draws: Latent draws per record and step, K.
         beta: Weight of the KL terms; 1 is the bound.
@@ -78,8 +81,9 @@ class HVAE(Scores, Encodes, Imputes, Conditional, Neural):
     hidden: tuple[int, ...] = (200, 100)
     width: int = 64
     channels: int = 8
-    rungs: tuple[int, ...] = (2, 3, 2)
+    rungs: tuple[int, ...] = (2, 4, 1)
     dropout: float = 0.0
+    mixtures: int = 1
     objective: Literal["elbo", "iwae"] = "elbo"
     draws: int = 1
     beta: float = 1.0
@@ -89,6 +93,7 @@ class HVAE(Scores, Encodes, Imputes, Conditional, Neural):
     samples: int = 100
     output: Literal["sample", "mean"] = "sample"
     ema: float = 0.999
+    clip: float | None = 200.0
 
     kind: ClassVar[Exactness] = "bound"
 
@@ -113,19 +118,14 @@ class HVAE(Scores, Encodes, Imputes, Conditional, Neural):
     # -- the model ---------------------------------------------------------------------------------------------------
     def build(self) -> nn.Module:
         layout, image = self.layout_, self.layout_.image
+        out = layout.head_params(self.mixtures)
         if not self._climbs:
-            return Chain(layout.embed_size, layout.head_size, layout.labels, self.latent, self.hidden)
+            return Chain(layout.embed_size, out, layout.labels, self.latent, self.hidden)
         shape = image or (layout.embed_size, 1, 1)
-        out = layout.head_size // (shape[1] * shape[2])
         return Ladder(
-            shape,
-            out,
-            layout.labels,
-            width=self.width,
-            channels=self.channels,
-            rungs=self.rungs,
+            shape, out // (shape[1] * shape[2]), layout.labels, width=self.width, channels=self.channels, rungs=self.rungs,
             dropout=self.dropout,
-        )
+        )  # fmt: skip
 
     @property
     def _climbs(self) -> bool:
@@ -163,7 +163,7 @@ class HVAE(Scores, Encodes, Imputes, Conditional, Neural):
             features = [f.repeat_interleave(k, 0) for f in features]
             x, label = x.repeat_interleave(k, 0), label.repeat_interleave(k, 0)
         found = net.draw(features, label, eps.flatten(0, 1))
-        nats = self.layout_.head(found.params).log_prob(x).view(n, k)
+        nats = self.layout_.head(found.params, self.mixtures).log_prob(x).view(n, k)
         return nats, Draw(*(part.unflatten(0, (n, k)) for part in found))
 
     def _label(self, y: Tensor | None, rows: Tensor) -> Tensor:
@@ -172,7 +172,7 @@ class HVAE(Scores, Encodes, Imputes, Conditional, Neural):
         return one_hot(y, labels) if labels else torch.zeros(len(rows), 0, device=rows.device)
 
     def _head(self, net: Any, u: Tensor, y: Tensor | None) -> Head:
-        return self.layout_.head(net.generate(u, self._label(y, u)))
+        return self.layout_.head(net.generate(u, self._label(y, u)), self.mixtures)
 
     def _validation(self, net: Any, batch: Batch) -> tuple[str, float]:
         weighted, each = self.objective == "iwae", []
@@ -210,21 +210,38 @@ class HVAE(Scores, Encodes, Imputes, Conditional, Neural):
         weights = []
         for eps in noise.of(code.x):
             found = self.net_.draw(features, label, eps)
-            weights.append(self.layout_.head(found.params).log_prob(code.x) - found.gaps.sum(1))
+            weights.append(self.layout_.head(found.params, self.mixtures).log_prob(code.x) - found.gaps.sum(1))
         return torch.logsumexp(torch.stack(weights), 0) - math.log(len(weights))
 
-    def _encode(self, code: Code) -> Tensor:
-        return self._means(code.x, self._known_labels(code))
+    def _propose(self, code: Code, eps: Tensor) -> tuple[Tensor, Tensor]:
+        _, found = self._draws(self.net_, code.x, code.y, eps)
+        return found.u, found.gaps.sum(2) + _standard(found.u)
 
-    def _means(self, x: Tensor, y: Tensor | None) -> Tensor:
-        """Return posterior means, each layer's given the means of those that it depends on."""
-        parts = []
-        rows = self._rows()
-        for i in range(0, len(x), rows):
-            part, label = x[i : i + rows], self._label(None if y is None else y[i : i + rows], x[i : i + rows])
-            features = self.net_.features(self.layout_.embed(part), label)
-            parts.append(self.net_.draw(features, label, torch.zeros(len(part), self.latents_)).u)
-        return torch.cat(parts)
+    def _log_joint(self, code: Code, z: Tensor) -> Tensor:
+        n, k, _ = z.shape
+        y = None if code.y is None else code.y.repeat_interleave(k, 0)
+        head = self._head(self.net_, z.flatten(0, 1), y)
+        return head.log_prob(code.x.repeat_interleave(k, 0)).view(n, k) + _standard(z)
+
+    def _encode(self, code: Code) -> Tensor:
+        return torch.cat([self._coordinates(part, torch.zeros(self.latents_)) for part in self._blocks(code)])
+
+    def _spread(self, code: Code) -> Tensor:
+        rng = self._rng("spread")
+        each = [torch.randn(self.latents_, generator=rng) for _ in range(SPREAD)]
+        blocks = self._blocks(code)
+        return torch.cat([torch.stack([self._coordinates(part, eps) for eps in each]).std(0) for part in blocks])
+
+    def _blocks(self, code: Code) -> Iterator[Code]:
+        """Yield parts of a code that the net can hold, labels filled in."""
+        whole, rows = Code(code.x, self._known_labels(code)), self._rows()
+        return (whole[i : i + rows] for i in range(0, len(code), rows))
+
+    def _coordinates(self, code: Code, eps: Tensor) -> Tensor:
+        """Return draws from the posteriors with the same noise for all; with zeros the means, layer by layer."""
+        label = self._label(code.y, code.x)
+        features = self.net_.features(self.layout_.embed(code.x), label)
+        return self.net_.draw(features, label, eps.expand(len(code), -1)).u  # type: ignore[no-any-return]
 
     def _decode(self, z: Tensor, y: Tensor | None) -> Code:
         rows = self._rows()
@@ -246,7 +263,7 @@ class HVAE(Scores, Encodes, Imputes, Conditional, Neural):
             settle = sweep == GIBBS_SWEEPS - 1 and how != "draw"
             eps = torch.zeros(len(x), self.latents_) if settle else torch.randn(len(x), self.latents_, generator=rng)
             found = self.net_.draw(self.net_.features(self.layout_.embed(x), label), label, eps)
-            head = self.layout_.head(found.params).without_absent()
+            head = self.layout_.head(found.params, self.mixtures).without_absent()
             filled = head.sample(rng) if how == "draw" and self.output == "sample" else head.mean()
             x = torch.where(code.mask, known, filled)
         return Code(x, y)
@@ -260,3 +277,8 @@ def _shares(kl: Tensor) -> Tensor:
     """Return factors with mean 1 on the prices of layers, in proportion to what they hold."""
     held = kl.clamp(min=0) + 1e-3
     return held / held.mean()
+
+
+def _standard(u: Tensor) -> Tensor:
+    """Return log densities `(...)` of `(..., d)` under the standard normal law, nats."""
+    return -0.5 * (u.square() + LOG_2PI).sum(-1)

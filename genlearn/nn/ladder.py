@@ -35,7 +35,7 @@ class Draw(NamedTuple):
 
 
 class Chain(nn.Module):
-    r"""Perceptrons between layers: \(q(z_1 \mid x)\, q(z_2 \mid z_1) \cdots\) upwards, \(p(z_L) \cdots p(z_1 \mid z_2)\, p(x \mid z_1)\) downwards.
+    r"""Perceptrons between layers: \(q(z_1 \mid x)\, q(z_2 \mid z_1)\) upwards, \(p(z_2)\, p(z_1 \mid z_2)\, p(x \mid z_1)\) downwards.
 
     Arguments:
         size: Values of a record as the net sees it.
@@ -210,7 +210,7 @@ class Ladder(nn.Module):
 
 
 class Residual(nn.Module):
-    """A state plus two convolutions of it."""
+    """A state plus two convolutions of it, with one activation: on CPUs activations cost as much as convolutions."""
 
     def __init__(self, width: int, kernel: int, dropout: float, scale: float) -> None:
         super().__init__()
@@ -221,7 +221,7 @@ class Residual(nn.Module):
             self.second.weight.mul_(scale)
 
     def forward(self, h: Tensor) -> Tensor:
-        return h + self.second(self.drop(F.silu(self.first(F.silu(h)))))
+        return h + self.second(self.drop(F.silu(self.first(h))))
 
 
 class Rung(nn.Module):
