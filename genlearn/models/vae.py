@@ -160,7 +160,7 @@ class VAE(Guesses, Latent, Scores, Encodes, Imputes, Conditional, Neural):
             "samples": 20,
             "random_state": 0,
         }
-        flows = small | {"steps": 200, "layers": 1}
+        flows = small | {"steps": 200, "layers": 1, "mixtures": 2, "net": "resnet", "width": 8}
         return [cls(**small), cls(**small, objective="dreg", draws=4), cls(**flows, prior="flow", inference="flow")]
 
     def _rules(self) -> Iterator[tuple[str, bool, str]]:
