@@ -16,6 +16,7 @@ from ..data.memory import block_rows, room
 from ..data.records import Records
 from ..errors import Problem
 from ..layout import Code, Layout
+from .units import Units
 
 Exactness = Literal["exact", "bound", "estimate"]
 EVERY_KIND = frozenset({"real", "ordered", "binary", "category"})
@@ -75,6 +76,11 @@ class Codec(ABC):
     def kind(self) -> Exactness:
         """`bound` if integers are dequantised, else `exact`."""
         return "bound" if any(f.width for f in self.layout.fields) else "exact"
+
+    @property
+    def units(self) -> Units:
+        """What the codes say in the units of their columns, where the codes themselves do not."""
+        return Units()
 
     @property
     @abstractmethod

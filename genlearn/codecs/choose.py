@@ -102,7 +102,8 @@ def _level_column(
         levels, counts = Levels(tuple(levels.values[i] for i in order)), counts[order]
         rest = tuple(counts[MOST_LEVELS - 1 :].tolist())
         counts = np.append(counts[: MOST_LEVELS - 1], sum(rest))
-    categories, ranked = None, False
+    # Numbers are in order, unless they are said to be names, or are what is to be told apart.
+    categories, ranked = None, fmt is not None and role != "target" and info.type != "category"
     if isinstance(series.dtype, pd.CategoricalDtype):
         categories, ranked = tuple(plain(c) for c in series.dtype.categories), bool(series.dtype.ordered)
     absent = bool(missing.any()) and role != "target" and len(levels) > 0

@@ -33,7 +33,7 @@ class LevelColumn:
         binary: Whether the field is of kind `binary`.
         format: How numbers are written, where the values are numbers.
         categories: All categories of a Categorical, in order; None for other dtypes.
-        ranked: Whether the Categorical is ordered.
+        ranked: Whether the order of the levels means something: of an ordered Categorical, of numbers that are no mere names.
         none: Whether missing cells were None rather than NaN.
         common: The most frequent level: where unseen values go.
         role: `target` for the label.
@@ -79,6 +79,11 @@ class LevelColumn:
         if self.rest:
             names = (*names[: -len(self.rest)], "other")
         return (*names, "missing") if self.absent else names
+
+    @property
+    def counted(self) -> bool:
+        """Whether the levels are numbers that have a mean."""
+        return self.ranked and self.format is not None and self.categories is None and not self.rest
 
     def fields(self) -> list[Field]:
         """Return the one field."""

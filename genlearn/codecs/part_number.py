@@ -15,6 +15,7 @@ from ..layout import Field, Role
 from .numbers import MOST_DECIMALS, NumberFormat
 from .scales import Scale, scale_from_json
 from .stored import rebuild
+from .units import Number
 
 LATTICE_LEVELS = 256  # lattices up to this long are ordered fields, longer ones are dequantised
 
@@ -169,6 +170,14 @@ class NumberColumn:
             table = np.array([math.nan, *self.atoms, math.nan])
             numbers = np.where(gate == 0, numbers, table[np.clip(gate, 0, len(table) - 1)])
         return self.format.write(numbers)
+
+    def in_units(self, column: int) -> Number | None:
+        """Return what codes say in units of the value or of the lattice index; None where means are those of codes."""
+        number = Number(self.scale, None, ())
+        if not self.gated:
+            return number if number.curved else None
+        atoms = np.array(self.atoms) if self.lattice is None else self.lattice.index(np.array(self.atoms))
+        return Number(self.scale, column - 1, (*atoms.tolist(), *([math.nan] if self.absent else [])))
 
     def given(self, value: Any) -> Asked:
         """Return what a condition means: field number -> value or (low, high), in code units."""

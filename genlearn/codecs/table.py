@@ -24,6 +24,7 @@ from .part_level import LevelColumn
 from .part_number import NumberColumn
 from .parts import Part, SkippedColumn, part_from_json
 from .stored import typed
+from .units import Number, Units
 
 KEPT_OPTIONS: dict[str, Any] = {"origin": str, "dtype": str, "y_apart": bool}
 SHOWN = 6
@@ -91,6 +92,21 @@ class TableCodec(Codec):
         names = tuple(p.name for p in self.parts if p.name != apart)
         named = self.options.get("origin") != "array" and all(isinstance(n, str) for n in names)
         return names if named else ()
+
+    @property
+    def units(self) -> Units:
+        """What the codes say in the units of their columns, where the codes themselves do not."""
+        numbers: dict[int, Number] = {}
+        ranked: dict[int, tuple[float, ...]] = {}
+        for part, where in self._where.items():
+            j = where.stop - 1
+            if isinstance(part, NumberColumn):
+                number = part.in_units(j)
+                if number is not None:
+                    numbers[j] = number
+            elif isinstance(part, LevelColumn) and part.counted:
+                ranked[j] = (*part.levels.values, *([math.nan] if part.absent else []))
+        return Units(numbers, ranked)
 
     # -- fitting -----------------------------------------------------------------------------------------------------
     def fit(self, records: Records) -> Self:

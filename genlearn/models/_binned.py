@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 
 from ..codecs.base import Given
+from ..codecs.units import Units
 from ..errors import Problem
 from ._elimination import Factor
+from ._means import NO_UNITS, Beliefs
 from ._network import Network, Query
 from ._nodes import Nodes
 from ._normals import patterns
@@ -44,11 +46,10 @@ class Binned:
             levels[:, sorted(fixed)] = row[:, sorted(fixed)]
         return self.nodes.decode(self.network.forward(levels, rng), rng, given)
 
-    def fill(self, x: Tensor, unknown: Tensor, how: str, rng: torch.Generator) -> Tensor:
+    def fill(self, x: Tensor, unknown: Tensor, how: str, rng: torch.Generator, units: Units = NO_UNITS) -> Tensor:
         """Return codes `(n, d)` whose unknown values are drawn, or are the means or the most probable values given the others."""
-        nodes = self.nodes
+        nodes, beliefs = self.nodes, Beliefs(units, self.nodes.layout, len(x))
         levels, wanted = nodes.encode(x), nodes.wanted(unknown)
-        means = torch.full((len(x), nodes.layout.size), torch.nan, dtype=torch.float64)
         for columns, rows in patterns(torch.cat([levels >= 0, wanted], 1)):
             sought = [j - len(nodes) for j in columns.tolist() if j >= len(nodes)]
             if not sought:
@@ -64,12 +65,16 @@ class Binned:
                     continue
                 found = buckets.marginals()
                 for j in sought:
-                    levels[part, j], mean = nodes.expected(j, found[j].expand(len(part), -1))
-                    if (number := nodes.nodes[j].number) is not None:
-                        means[part, number] = mean
+                    weights_of, node = found[j].expand(len(part), -1), nodes.nodes[j]
+                    curve = None if node.number is None else beliefs.means.curve(node.number)
+                    levels[part, j], mean = nodes.expected(j, weights_of, curve)
+                    if node.category is not None:
+                        beliefs.learn(part, node.category, nodes.category_share(j, weights_of))
+                    if node.number is not None:
+                        beliefs.numbers[part, node.number] = mean
         filled = nodes.decode(levels.clamp_min(0), rng if how == "draw" else None)
         if how == "mean":
-            filled = torch.where(torch.isnan(means) | torch.isnan(filled), filled, means)
+            filled = beliefs.put(filled, unknown)
         return torch.where(unknown, filled, x)
 
 

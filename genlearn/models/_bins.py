@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Self
 
 import torch
@@ -23,6 +23,7 @@ from ..layout import Layout
 from ._levels import Levels
 
 KNOTS = 256  # most quantiles of a column's own distribution function
+NODES = 16  # of quadrature, in every piece of it
 
 
 class Bins:
@@ -135,11 +136,15 @@ class Bins:
             else levels
         )
 
-    def means(self, j: int) -> Tensor:
-        """Return the mean value in every level of column `j`, `(levels,)`."""
+    def means(self, j: int, curve: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """Return the mean of a value in every level of column `j`, or of the `curve` of it, `(levels,)`."""
         knots, cdf, tail = self._law(j)
-        parts = torch.cat([(cdf[:1] * (knots[0] - tail)), cdf.diff() * 0.5 * (knots[1:] + knots[:-1]),
-                           (1 - cdf[-1:]) * (knots[-1] + tail)])  # fmt: skip
+        low, middle, high = knots[:1] - tail, 0.5 * (knots[1:] + knots[:-1]), knots[-1:] + tail
+        if curve is not None:  # at quantiles of every piece
+            u = (torch.arange(NODES, dtype=torch.float64) + 0.5) / NODES
+            low, high = (curve(end).mean()[None] for end in (knots[0] + tail * u.log(), knots[-1] - tail * u.log()))
+            middle = curve(knots[:-1, None] + u * knots.diff()[:, None]).mean(1)
+        parts = torch.cat([cdf[:1] * low, cdf.diff() * middle, (1 - cdf[-1:]) * high])
         ends = [0, *(self.cuts[j, : self.sizes[j] - 1] + 1).tolist(), len(parts)]
         return torch.stack([parts[a:b].sum() for a, b in itertools.pairwise(ends)]) / self.mass(j)
 

@@ -12,7 +12,7 @@ with \(n_k\) records in the leaf and a pseudo-records.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -20,7 +20,8 @@ import torch
 from torch import Tensor
 
 from ._forest import LOWEST, Features, Trees
-from ._normals import LOG_2PI, log_mass, truncated
+from ._means import NODES, Means
+from ._normals import LOG_2PI, log_mass, truncated, truncated_quantile
 
 AT_ONCE = 500_000  # densities of a record in a leaf
 
@@ -56,6 +57,11 @@ class Laws:
         places = levels.within(x, dict(ranges)).to(self.tables.dtype)
         return levels.total(self.tables * places).double().log().sum(1)
 
+    @cached_property
+    def _present(self) -> Tensor:
+        """Probabilities of levels given that no value is missing, `(K, width)`."""
+        return self.features.levels.present(self.tables)
+
     def openness(self, leaf: Tensor, fill: Tensor) -> Tensor:
         """Return how much leaves `(n,)` believe that numbers are there, `(n, d)`: 1 unless their gate is to be filled.
 
@@ -68,7 +74,7 @@ class Laws:
         for u, j in enumerate(self.numbers):
             if j in gates:
                 i = levels.columns.index(gates[j])
-                out[:, u] = torch.where(fill[:, i], self.tables[leaf, int(levels.start[i])].double(), 1.0)
+                out[:, u] = torch.where(fill[:, i], self._present[leaf, int(levels.start[i])].double(), 1.0)
         return out
 
 
@@ -205,9 +211,30 @@ class Leaves(Laws):
         ]
         return parts[0] + parts[1]
 
-    def expect(self, leaf: Tensor, values: Tensor) -> Tensor:
-        """Return the means of numbers in leaves `(n,)`, `(n, d)`."""
-        return self.means[leaf]
+    def expect(self, leaf: Tensor, values: Tensor, means: Means) -> Tensor:
+        """Return the means of numbers in leaves `(n,)`, `(n, d)`, their curves applied."""
+        out = self.means[leaf]
+        for i, j in enumerate(self.numbers):
+            if (curve := means.curve(j)) is not None:
+                if i not in self._curved:
+                    self._curved[i] = self._mean_of(i, curve)
+                out[:, i] = self._curved[i][leaf]
+        return out
+
+    @cached_property
+    def _curved(self) -> dict[int, Tensor]:
+        """What `expect` has found of the numbers with curves."""
+        return {}
+
+    def _mean_of(self, i: int, curve: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return the mean `(K,)` of a curve of a number in every leaf: over the quantiles of both parts of its law."""
+        low, high = (t[:, i] for t in self.ends)
+        total = torch.zeros(len(low), dtype=torch.float64)
+        for log_share, mean, sd in ((t[:, i] for t in law) for law in self.laws):
+            a, b = (low - mean) / sd, (high - mean) / sd
+            nodes = [truncated_quantile(a, b, torch.full_like(a, (q + 0.5) / NODES)) for q in range(NODES)]
+            total += log_share.exp() * torch.stack([curve(mean + sd * z) for z in nodes]).mean(0)
+        return total
 
     def modes(self, leaf: Tensor, values: Tensor) -> Tensor:
         """Return where the truncated normals of leaves `(n,)` are highest, `(n, d)`."""

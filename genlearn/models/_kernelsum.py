@@ -14,6 +14,7 @@ from ..layout import Code
 from ..model import Conditional, How, Imputes, Model, Scores
 from ._kernels import CELLS, Kernels, golden, summed
 from ._levels import Levels
+from ._means import Means
 from ._normals import log_mass, standard, truncated
 
 LEFT_OUT = 300  # records whose leave-one-out density chooses the bandwidths
@@ -192,21 +193,28 @@ class KernelSum(Scores, Imputes, Conditional, Model):
         which = torch.multinomial(weights, 1, generator=rng)[:, 0] if how == "draw" else weights.argmax(1)
         table = levels.present(table)
         places = weights @ table if how == "mean" else table[which]
-        chosen = levels.choose(places * levels.allowed(discrete, fill), how, rng)
-        if how == "mean":
-            z = self._means(weights, fill, table, levels)
-        else:
-            z = torch.nan_to_num(self.numbers_[which].double())
+        places = places * levels.allowed(discrete, fill)
+        chosen = levels.choose(places, how, rng)
+        z = torch.nan_to_num(self.numbers_[which].double())
         if how == "draw":
             z = z + self._deviation(which) * torch.randn(z.shape, dtype=torch.float64, generator=rng)
         out = x.clone()
         out[:, levels.columns] = torch.where(fill, chosen, discrete)
-        out[:, numbers] = torch.where(unknown[:, numbers], z * self.scale_ + self.centre_, x[:, numbers])
+        values, means = z * self.scale_ + self.centre_, Means(self.codec_.units, levels)
+        if how == "mean":
+            values = self._means(weights, fill, table, means)
+        out[:, numbers] = torch.where(unknown[:, numbers], values, x[:, numbers])
+        if how == "mean":
+            out = means.put(out, unknown, places)
         return self.layout_.shut_gates(out)
 
-    def _means(self, weights: Tensor, fill: Tensor, table: Tensor, levels: Levels) -> Tensor:
-        """Return `(n, d)` conditional means of the numbers, standardised, those behind unknown gates given an open one."""
-        centres = torch.nan_to_num(self.numbers_.double())
+    def _means(self, weights: Tensor, fill: Tensor, table: Tensor, means: Means) -> Tensor:
+        """Return `(n, d)` conditional means of the numbers, their curves applied, those behind unknown gates given an open one."""
+        levels = means.levels
+        centres = torch.nan_to_num(self.numbers_.double()) * self.scale_ + self.centre_
+        sd = self._deviation(torch.arange(len(centres))) * self.scale_
+        for i, j in enumerate(self._numbers.tolist()):
+            centres[:, i] = means.of_normal(j, centres[:, i], sd[:, i])
         z = weights @ centres
         place = {j: i for i, j in enumerate(self._numbers.tolist())}
         for columns, gate in self.layout_.gates:

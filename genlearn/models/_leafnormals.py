@@ -13,6 +13,7 @@ from ..errors import Problem
 from ._boxfit import leaf_sums, level_tables
 from ._boxlaws import Laws
 from ._forest import Features, Trees
+from ._means import Means
 from ._normals import Dense, log_mass, patterns, truncated
 from ._normals import features as features_of
 
@@ -123,14 +124,18 @@ class NormalLeaves(Laws):
         moved = mean + z + (cov @ torch.linalg.solve(inner, off[:, :, None]))[:, :, 0]
         return torch.where(known, values, moved)
 
-    def expect(self, leaf: Tensor, values: Tensor) -> Tensor:
-        """Return the means `(pairs, d)` of numbers given the known ones, for records that each meet all leaves in turn."""
+    def expect(self, leaf: Tensor, values: Tensor, means: Means) -> Tensor:
+        """Return the means `(pairs, d)` of numbers given the known ones, curves applied; all records meet all leaves in turn."""
         k = len(self.tables)
         own = values[::k]
         out = own[:, None].repeat(1, k, 1)
         for columns, rows in patterns(torch.isnan(own)):
             known = torch.nonzero(~torch.isnan(own[rows[0]]))[:, 0]
             out[rows[:, None], :, columns] = self.normals.expect(own[rows][:, known], known, columns).transpose(1, 2)
+            for i in columns.tolist():
+                j = self.numbers[i]
+                if means.curve(j) is not None:
+                    out[rows, :, i] = means.of_normal(j, *self.normals.single(own[rows][:, known], known, i))
         return out.flatten(0, 1)
 
 

@@ -10,9 +10,11 @@ from torch import Tensor
 from torch.nn.functional import embedding_bag, pad
 
 from ..codecs.base import Given
+from ..codecs.units import Units
 from ..errors import Problem
 from ..layout import Code
 from ._bins import Cells
+from ._means import Means
 
 VALUES = 8_000_000  # numbers held at once
 SMALLEST = 1e-300  # stands for zero, whose log is not finite
@@ -57,16 +59,19 @@ class Leaves:
         parts = which.split(max(1, VALUES // self.levels.width))
         return torch.cat([self.cells.decode(self.levels.draw(self.tables[k] * kept, rng), rng, given) for k in parts])
 
-    def impute(self, code: Code, how: str, rng: torch.Generator) -> Code:
+    def impute(self, code: Code, how: str, rng: torch.Generator, units: Units) -> Code:
         """Return the code with its unknown values drawn, or their means or modes."""
         if code.mask is None:
             return code
         x = torch.where(code.mask, code.x.double(), torch.nan)
         rows = max(1, VALUES // (self.levels.width + len(self.weights)))
-        parts = [self._filled(a, ~b, how, rng) for a, b in zip(x.split(rows), code.mask.split(rows), strict=True)]
+        means = Means(units, self.levels)
+        parts = [
+            self._filled(a, ~b, how, rng, means) for a, b in zip(x.split(rows), code.mask.split(rows), strict=True)
+        ]
         return Code(torch.cat(parts), code.y, None, code.log_det)
 
-    def _filled(self, x: Tensor, unknown: Tensor, how: str, rng: torch.Generator) -> Tensor:
+    def _filled(self, x: Tensor, unknown: Tensor, how: str, rng: torch.Generator, means: Means) -> Tensor:
         levels = self.cells.encode(x)
         joint = self.joint(levels)
         for i, level in self.levels.absent:  # what is filled in is not missing: boxes that say so weigh less
@@ -74,20 +79,24 @@ class Leaves:
             joint = joint + unknown[:, i : i + 1] * present
         r = torch.softmax(joint, 1)
         which = torch.multinomial(r, 1, generator=rng)[:, 0] if how == "draw" else r.argmax(1)
-        tables = r @ self.tables if how == "mean" else self.tables[which]
+        tables = r @ self.levels.present(self.tables) if how == "mean" else self.tables[which]
         tables = tables * self.levels.allowed(levels, unknown)
         if how == "draw":
             out = self.cells.decode(self.levels.draw(tables, rng), rng)
         else:
             out = self.levels.mode(tables)
             for i, j in enumerate(self.cells.numbers):
-                out[:, j] = self._mean(i, j, r if how == "mean" else None, which, unknown)
+                curve = means.curve(j) if how == "mean" else None
+                at = self.cells.bins.means(i, curve)
+                out[:, j] = self._mean(at, j, r if how == "mean" else None, which, unknown)
+            if how == "mean":
+                out = means.put(out, unknown, tables)
         return self.cells.layout.shut_gates(torch.where(unknown, out, x))
 
-    def _mean(self, i: int, j: int, r: Tensor | None, which: Tensor, unknown: Tensor) -> Tensor:
-        """Return `(n,)` means of number `i` in column `j`: over all boxes, or in one box for each record."""
+    def _mean(self, at: Tensor, j: int, r: Tensor | None, which: Tensor, unknown: Tensor) -> Tensor:
+        """Return `(n,)` means of the number in column `j`, `at` by level: over all boxes, or in one box for each record."""
         start = int(self.levels.start[j])
-        own = self.tables[:, start : start + self.levels.counts[j]] @ self.cells.bins.means(i)
+        own = self.tables[:, start : start + self.levels.counts[j]] @ at
         if r is None:
             return own[which]
         weight = r

@@ -123,7 +123,7 @@ class Levels:
             start = int(self.start[i])
             out[:, start + level] = 0.0
             span = slice(start, start + self.counts[i])
-            out[:, span] = out[:, span] / out[:, span].sum(1, keepdim=True).clamp_min(1e-300)
+            out[:, span] = out[:, span] / out[:, span].sum(1, keepdim=True).clamp_min(torch.finfo(out.dtype).tiny)
         return out
 
     def within(self, x: Tensor, ranges: dict[int, tuple[float, float]]) -> Tensor:

@@ -18,9 +18,11 @@ import torch
 from torch import Tensor
 
 from ..codecs.base import Given
+from ..codecs.units import Units
 from ..errors import Problem
 from ._binned import check_possible, present, split
 from ._elimination import Factor, check_size
+from ._means import NO_UNITS, Beliefs
 from ._network import AT_ONCE, Network, Query, mixed, ordered
 from ._nodes import Nodes
 from ._normals import log_mass, patterns, truncated
@@ -119,8 +121,9 @@ class Linear:
         return out
 
     # -- unknown values ----------------------------------------------------------------------------------------------
-    def fill(self, x: Tensor, unknown: Tensor, how: str, rng: torch.Generator) -> Tensor:
+    def fill(self, x: Tensor, unknown: Tensor, how: str, rng: torch.Generator, units: Units = NO_UNITS) -> Tensor:
         """Return codes `(n, d)` whose unknown values are drawn, or are means or most probable levels given the others."""
+        beliefs = Beliefs(units, self.nodes.layout, len(x))
         levels, values = self.nodes.encode(x), x[:, self.columns].double()
         wanted = self.nodes.wanted(unknown) if len(self.nodes) else unknown[:, :0]
         open_ = unknown[:, self.columns]
@@ -133,9 +136,16 @@ class Linear:
             question = Question(self, nodes, numbers, range(d), weights)
             for part in rows.split(question.rows):
                 factors = [*weights, *question.factors(levels[part], values[part])]
+                if how == "mean":
+                    levels[part] = self._believe(
+                        question.query, factors, levels[part], values[part], part, beliefs, rng
+                    )
+                    continue
                 levels[part], filled[part] = self._filled(question.query, factors, levels[part], values[part], how, rng)
         out = self.nodes.decode(levels.clamp_min(0))
         out[:, self.columns] = filled
+        if how == "mean":
+            out = beliefs.put(out, unknown)
         return torch.where(unknown, self.nodes.layout.shut_gates(out), x)
 
     def _filled(
@@ -148,15 +158,42 @@ class Linear:
             for j, share in buckets.marginals().items():
                 levels[:, j] = share.argmax(1)
             return levels, self.numbers(levels, values, None)
-        times = 1 if how == "draw" else DRAWS
-        drawn, repeated = levels.repeat_interleave(times, 0), values.repeat_interleave(times, 0)
-        for j, level in buckets.draw(len(drawn), rng).items():
-            drawn[:, j] = level
-        if how == "draw":
-            return drawn, self.numbers(drawn, repeated, rng)
-        for j, share in buckets.marginals().items():
-            levels[:, j] = share.argmax(1)
-        return levels, self.numbers(drawn, repeated, None).view(-1, times, values.shape[1]).mean(1)
+        for j, level in buckets.draw(len(levels), rng).items():
+            levels[:, j] = level
+        return levels, self.numbers(levels, values, rng)
+
+    def _believe(
+        self, query: Query, factors: list[Factor], levels: Tensor, values: Tensor, rows: Tensor, beliefs: Beliefs,
+        rng: torch.Generator,
+    ) -> Tensor:  # fmt: skip
+        """Gather what is believed of some rows, numbers as averages over draws of the levels; return the likeliest levels."""
+        drawn, repeated = levels.repeat_interleave(DRAWS, 0), values.repeat_interleave(DRAWS, 0)
+        if query.order:
+            buckets = query.buckets(levels, factors)
+            for j, level in buckets.draw(len(drawn), rng).items():
+                drawn[:, j] = level
+            for j, share in buckets.marginals().items():
+                levels[:, j] = share.argmax(1)
+                column = self.nodes.nodes[j].category
+                assert column is not None
+                beliefs.learn(rows, column, share.expand(len(rows), -1))
+        found, curves = self.numbers(drawn, repeated, None), [beliefs.means.curve(j) for j in self.columns]
+        if any(curves):
+            noisy = self.numbers(drawn, repeated, rng)
+            for i, curve in enumerate(curves):
+                found[:, i] = found[:, i] if curve is None else curve(noisy[:, i])
+        weight = self._open(drawn).view(len(rows), DRAWS, -1) + 1e-12  # all count alike where none is open
+        beliefs.numbers[rows[:, None], self.columns] = (found.view_as(weight) * weight).sum(1) / weight.sum(1)
+        return levels
+
+    def _open(self, levels: Tensor) -> Tensor:
+        """Return 1 for the numbers `(n, m)` that their gates let be there, else 0."""
+        out = torch.ones(len(levels), len(self.columns), dtype=torch.float64)
+        node_of = {node.category: i for i, node in enumerate(self.nodes.nodes)}
+        for columns, gate in self.nodes.layout.gates:
+            for j in range(columns.start, columns.stop):
+                out[:, self.columns.index(j)] = (levels[:, node_of[gate]] == 0).double()
+        return out
 
     # -- joint normal distributions ----------------------------------------------------------------------------------
     def components(

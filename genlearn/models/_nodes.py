@@ -10,6 +10,7 @@ from torch import Tensor
 from ..codecs.base import Given
 from ..layout import Layout
 from ._bins import Bins
+from ._means import Curve
 
 
 @dataclass(frozen=True)
@@ -155,8 +156,9 @@ class Nodes:
             out = torch.where(torch.isnan(given.x), out, given.x.double())
         return self.layout.shut_gates(out)
 
-    def expected(self, i: int, weights: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the most probable level `(n,)` of a node, and the mean `(n,)` of its number in the bins, given weights `(n, size)`.
+    def expected(self, i: int, weights: Tensor, curve: Curve | None = None) -> tuple[Tensor, Tensor]:
+        """Return the most probable level `(n,)` of a node, and the mean `(n,)` of its number in the bins, given weights `(n, size)`;
+        of the `curve` of it, where there is one.
 
         All bins together count as one level, "a number is present".
         """
@@ -164,9 +166,16 @@ class Nodes:
         if node.number is None or self.bins is None:
             return weights.argmax(1), torch.full((len(weights),), torch.nan, dtype=torch.float64)
         shown = weights[:, : node.bins]
-        mean = (shown * self.bins.means(node.bin_index)).sum(1) / shown.sum(1).clamp_min(1e-300)
+        mean = (shown * self.bins.means(node.bin_index, curve)).sum(1) / shown.sum(1).clamp_min(1e-300)
         whole = torch.cat([shown.sum(1, keepdim=True), weights[:, node.bins :]], 1).argmax(1)
         return torch.where(whole == 0, shown.argmax(1), whole - 1 + node.bins), mean
+
+    def category_share(self, i: int, weights: Tensor) -> Tensor:
+        """Return what weights `(n, size)` of a node say of its category or gate, `(n, levels)`."""
+        node = self.nodes[i]
+        if node.number is None:
+            return weights
+        return torch.cat([weights[:, : node.bins].sum(1, keepdim=True), weights[:, node.bins :]], 1)
 
 
 def _holds(level: Tensor, given: Given, column: int) -> Tensor:

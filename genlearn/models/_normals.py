@@ -266,11 +266,15 @@ def log_mass(low: Tensor, high: Tensor) -> Tensor:
 
 
 def truncated(low: Tensor, high: Tensor, rng: torch.Generator) -> Tensor:
-    """Draw standard normals that lie between two bounds, by inversion on the side where the tail is small."""
+    """Draw standard normals that lie between two bounds."""
+    return truncated_quantile(low, high, torch.rand(low.shape, dtype=low.dtype, generator=rng))
+
+
+def truncated_quantile(low: Tensor, high: Tensor, u: Tensor) -> Tensor:
+    """Return quantiles of standard normals between two bounds, by inversion on the side where the tail is small."""
     flip = low > 0
     low, high = torch.where(flip, -high, low), torch.where(flip, -low, high)
     above = torch.special.log_ndtr(high)
-    u = torch.rand(low.shape, dtype=low.dtype, generator=rng)
     log_p = above + torch.log(u + (1 - u) * torch.exp(torch.special.log_ndtr(low) - above))
     z = torch.special.ndtri(log_p.exp())
     z = torch.where(torch.isfinite(z), z, -(-2 * log_p).clamp_min(0).sqrt())

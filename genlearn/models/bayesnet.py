@@ -278,7 +278,7 @@ class BayesNet(Scores, Imputes, Conditional, Model):
         if code.mask is None:
             return code
         x = torch.where(code.mask, code.x.double(), torch.nan)
-        return Code(self._law.fill(x, ~code.mask, how, rng), code.y, None, code.log_det)
+        return Code(self._law.fill(x, ~code.mask, how, rng, self.codec_.units), code.y, None, code.log_det)
 
 
 def _joined(tables: list[Tensor]) -> Tensor:

@@ -188,7 +188,7 @@ class DensityTree(Scores, Imputes, Conditional, Model):
         return Code(self._leaves.sample(n, rng, given, "densitytree"))
 
     def _impute(self, code: Code, how: How, rng: torch.Generator) -> Code:
-        return self._leaves.impute(code, how, rng)
+        return self._leaves.impute(code, how, rng, self.codec_.units)
 
 
 def _prices(grown: Grown, worth: Floats) -> Floats:

@@ -19,6 +19,7 @@ from ._boxfit import fit_leaves
 from ._boxlaws import Leaves, allowed
 from ._forest import Features, Trees, like_levels
 from ._leafnormals import NormalLeaves, fit_normals
+from ._means import Means
 from ._pairs import averaged, choose, shares
 
 PARAMETERS = 16_000_000  # levels, and numbers eight times, in all leaves together
@@ -309,6 +310,8 @@ class Forest(Scores, Imputes, Conditional, Model):
     def _filled(self, x: Tensor, unknown: Tensor, how: How, rng: torch.Generator) -> Tensor:
         law = self._law
         levels, d = law.features.levels, len(law.numbers)
+        means = Means(self.codec_.units, levels)
+        present = levels.present(law.tables) if how == "mean" else law.tables
         fill, discrete, values = unknown[:, levels.columns], x[:, levels.columns], law.values(x)
         leaf_of = torch.zeros(len(x), dtype=torch.long)
         tables = torch.zeros(len(x), levels.width, dtype=torch.float64)
@@ -322,17 +325,20 @@ class Forest(Scores, Imputes, Conditional, Model):
             leaf_of[rows.unique_consecutive()] = leaf[choose(rows, weight, rng if how == "draw" else None)]
             if how == "draw":
                 continue
-            tables += averaged(rows, leaf, weight, len(x), law.tables)
+            tables += averaged(rows, leaf, weight, len(x), present)
             if how == "mean" and d:
                 weight = weight[:, None] * law.openness(leaf, fill[rows])
-                sums[0].index_add_(0, rows, weight * law.expect(leaf, values[rows]))
+                sums[0].index_add_(0, rows, weight * law.expect(leaf, values[rows], means))
                 sums[1].index_add_(0, rows, weight)
         if how == "draw":
             tables, numbers = law.tables[leaf_of].double(), law.draw(leaf_of, values, rng)
         else:
             numbers = sums[0] / sums[1] if how == "mean" else law.modes(leaf_of, values)
-        chosen = levels.choose(tables * levels.allowed(discrete, fill), how, rng)
+        tables = tables * levels.allowed(discrete, fill)
+        chosen = levels.choose(tables, how, rng)
         x = x.clone()
         x[:, levels.columns] = torch.where(fill, chosen, discrete)
         x[:, law.numbers] = torch.where(torch.isnan(values), numbers, values)
+        if how == "mean":
+            x = means.put(x, unknown, tables)
         return self.layout_.shut_gates(x)

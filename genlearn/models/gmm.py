@@ -17,6 +17,7 @@ from ..layout import Code
 from ..model import Conditional, How, Imputes, Model, Scores
 from ._em import DenseEM, FactoredEM, Statistics
 from ._levels import Levels
+from ._means import Means
 from ._mixture import Fitter, Mixture
 from ._normals import Dense, Factored, log_mass, patterns, truncated
 from ._rows import CHUNK, Rows
@@ -369,7 +370,9 @@ class GMM(Scores, Imputes, Conditional, Model):
         which = torch.multinomial(r, 1, generator=rng)[:, 0] if how == "draw" else r.argmax(1)
         laws = levels.present(mixture.tables)
         tables = r @ laws if how == "mean" else laws[which]
-        chosen = levels.choose(tables * levels.allowed(discrete, open_discrete), how, rng)
+        tables = tables * levels.allowed(discrete, open_discrete)
+        chosen = levels.choose(tables, how, rng)
+        means = Means(self.codec_.units, levels)
         x = x.clone()
         x[:, levels.columns] = torch.where(open_discrete, chosen, discrete)
         present = ~torch.isnan(values)
@@ -382,11 +385,16 @@ class GMM(Scores, Imputes, Conditional, Model):
             else:
                 each = mixture.normals.expect(given, known, rest)
                 if how == "mean":
+                    for u, j in enumerate(numbers[rest].tolist()):
+                        if means.curve(j) is not None:
+                            each[:, :, u] = means.of_normal(j, *mixture.normals.single(given, known, int(rest[u])))
                     w = r[at][:, :, None] * self._gate_open(laws, levels, numbers[rest], open_discrete[at])
                     drawn = (each * w).sum(1) / w.sum(1)
                 else:
                     drawn = each[torch.arange(len(at)), which[at]]
             x[at[:, None], numbers[rest]] = drawn
+        if how == "mean":
+            x = means.put(x, unknown, tables)
         return self.layout_.shut_gates(x)
 
     def _gate_open(self, laws: Tensor, levels: Levels, columns: Tensor, unknown: Tensor) -> Tensor:

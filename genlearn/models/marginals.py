@@ -14,7 +14,9 @@ from ..errors import Problem
 from ..layout import Code, Field, Kind
 from ..model import Conditional, How, Imputes, Model, Scores
 from ._levels import Levels
+from ._means import Means
 
+QUANTILES = 256  # over which the mean of a number on a curved scale is taken
 DISCRETE: tuple[Kind, ...] = ("binary", "category", "ordered")
 
 
@@ -167,6 +169,7 @@ class Marginals(Scores, Imputes, Conditional, Model):
         fresh = torch.full((1, len(levels.columns)), torch.nan)
         places = (self.tables_ * levels.allowed(fresh, torch.ones_like(fresh).bool()))[0]
         values = levels.draw_alike(places, n, rng) if how == "draw" else levels.mode(places[None])
+        means = Means(self.codec_.units, levels)
         ordered = torch.tensor([f.kind == "ordered" for f in self._lattice], dtype=torch.bool)
         if how == "mean" and ordered.any():
             level = torch.arange(levels.width) - levels.start[levels.owner]
@@ -175,9 +178,20 @@ class Marginals(Scores, Imputes, Conditional, Model):
         if how == "draw":
             drawn = shapes.quantile(torch.rand(n, len(numbers), dtype=torch.float64, generator=rng))
         else:
-            drawn = (shapes.mean() if how == "mean" else shapes.mode()).expand(n, -1)
+            drawn = (self._means(means) if how == "mean" else shapes.mode()).expand(n, -1)
         filled[:, numbers] = torch.where(unknown[:, numbers], drawn, filled[:, numbers])
+        if how == "mean":
+            filled = means.put(filled, unknown, places.expand(n, -1))
         return Code(self.layout_.shut_gates(filled), code.y, None, code.log_det)
+
+    def _means(self, means: Means) -> Tensor:
+        """Return the means of numbers `(d,)`, their curves applied."""
+        out = self._histograms.mean().clone()
+        u = ((torch.arange(QUANTILES) + 0.5) / QUANTILES).double()[:, None].expand(-1, len(out))
+        for i, j in enumerate(self._numbers.tolist()):
+            if (curve := means.curve(j)) is not None:
+                out[i] = curve(self._histograms.quantile(u)[:, i]).mean()
+        return out
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from ._axis import Axis
 from ._bins import Bins, Cells
 from ._cut import cut, edges
 from ._deal import Traits, inherited
+from ._means import Means
 from ._mixed import CHUNK, WORK, Fitter, Rows, Tables, places
 
 SMOOTHING, MOST_SMOOTHING = 0.3, 2.0  # pseudo-records per component, if nobody says
@@ -237,18 +238,22 @@ class Mixture(Scores, Imputes, Conditional, Model):
             joint = joint + wanted[:, i : i + 1] * present
         r = torch.softmax(joint, 1)
         which = torch.multinomial(r, 1, generator=rng)[:, 0] if how == "draw" else r.argmax(1)
-        tables = r @ self.tables_ if how == "mean" else self.tables_[which]
-        chosen = levels.choose(tables * levels.allowed(values, wanted), how, rng)
+        tables = r @ levels.present(self.tables_) if how == "mean" else self.tables_[which]
+        tables = tables * levels.allowed(values, wanted)
+        chosen = levels.choose(tables, how, rng)
         out = x.clone()
         out[:, levels.columns] = torch.where(wanted, chosen, values)
         out = cells.decode(out.nan_to_num(0.0), rng if how == "draw" else None)
         if how == "mean":
-            self._put_means(cells, out, wanted, r)
+            means = Means(self.codec_.units, levels)
+            self._put_means(cells, means, out, wanted, r)
+            out = means.put(out, unknown, tables)
         return self.layout_.shut_gates(torch.where(unknown, out, x))
 
-    def _put_means(self, cells: Cells, out: Tensor, wanted: Tensor, r: Tensor) -> None:
+    def _put_means(self, cells: Cells, means: Means, out: Tensor, wanted: Tensor, r: Tensor) -> None:
         """Put the means of unknown numbers given all that is known into `out`; a shut gate has no say in its number's mean."""
         levels = cells.levels
+        present = levels.present(self.tables_)
         gates = {j: gate for s, gate in self.layout_.gates for j in range(s.start, s.stop)}
         for b, j in enumerate(cells.numbers):
             i = levels.columns.index(j)
@@ -258,9 +263,9 @@ class Mixture(Scores, Imputes, Conditional, Model):
             w = r[rows]
             if j in gates:
                 g = levels.columns.index(gates[j])
-                w = w * torch.where(wanted[rows, g][:, None], self.tables_[:, levels.start[g]], 1.0)
+                w = w * torch.where(wanted[rows, g][:, None], present[:, levels.start[g]], 1.0)
             shares = w @ self.tables_[:, levels.start[i] : levels.start[i] + levels.counts[i]]
-            out[rows, j] = (shares @ cells.bins.means(b)) / shares.sum(1)
+            out[rows, j] = (shares @ cells.bins.means(b, means.curve(j))) / shares.sum(1)
 
     @property
     def _chunk(self) -> int:

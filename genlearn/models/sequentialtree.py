@@ -18,6 +18,7 @@ from ..layout import Code
 from ..model import Conditional, How, Imputes, Model, Scores
 from ._bins import Bins, Cells
 from ._laws import Law, particles, pick
+from ._means import Means
 from ._splits import Information, Splits, grow
 from ._trees import Floats, Ints, Tree, choices, informative, most_levels, prune, smoothed, together
 
@@ -323,18 +324,20 @@ class SequentialTree(Scores, Imputes, Conditional, Model):
             chosen = drawn[np.arange(n), best]
             values = self._values(chosen, rng)
         else:
-            chosen, values = self._typical_of(drawn, weights.numpy(), how)
+            chosen, values = self._typical_of(drawn, weights.numpy(), how, ~code.mask)
         code.x = torch.where(code.mask, code.x, values)
         if code.y is not None:
             code.y = torch.where(code.y < 0, torch.from_numpy(chosen[:, -1]), code.y)
 
-    def _typical_of(self, drawn: Ints, weights: Floats, how: str) -> tuple[Ints, Tensor]:
+    def _typical_of(self, drawn: Ints, weights: Floats, how: str, unknown: Tensor) -> tuple[Ints, Tensor]:
         """Return the likeliest levels `(n, columns)` among weighted draws, and values: their numbers the mean or the median."""
         rows = np.arange(len(drawn))
         chosen = np.empty((len(drawn), drawn.shape[2]), dtype=np.int64)
+        levels, shares = self._cells.levels, []
         for j, size in enumerate(self._sizes):
             votes = np.zeros((len(drawn), size + 1))
             np.add.at(votes, (rows[:, None], drawn[:, :, j]), weights)  # -1, no value, is counted last
+            shares.append(votes[:, :size])
             if j in self._numbers and how == "mode":
                 share = votes[:, :size].cumsum(1)
                 chosen[:, j] = (share < 0.5 * share[:, -1:]).sum(1)
@@ -342,11 +345,14 @@ class SequentialTree(Scores, Imputes, Conditional, Model):
                 chosen[:, j] = votes[:, :size].argmax(1)
         values = self._values(chosen, None)
         if how == "mean":
+            means = Means(self.codec_.units, levels)
             for i, j in enumerate(self._numbers):
-                mean, there = self._bins.means(i).numpy(), drawn[:, :, j] >= 0
+                mean, there = self._bins.means(i, means.curve(j)).numpy(), drawn[:, :, j] >= 0
                 own = weights * there
                 total = (own * mean[drawn[:, :, j]]).sum(1) / np.maximum(own.sum(1), 1e-300)
                 values[:, j] = torch.from_numpy(np.where(own.sum(1) > 0, total, values[:, j].numpy()))
+            weights = np.concatenate(shares[: len(levels.counts)], 1)
+            values = means.put(values, unknown, torch.from_numpy(weights))
         return chosen, values
 
 

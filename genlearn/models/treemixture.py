@@ -16,6 +16,7 @@ from ..model import Conditional, How, Imputes, Model, Scores
 from ._bins import Bins, Cells
 from ._chowliu import Trees, drawn, likeliest, most
 from ._levels import Levels
+from ._means import Means
 from ._starts import closest, clusters
 from ._treefit import Climb, Fitted, Grove, Rows, frequencies, single_tree
 
@@ -297,32 +298,37 @@ class TreeMixture(Scores, Imputes, Conditional, Model):
         below, log = grove.trees.up(evidence)
         share = torch.softmax(log.T + grove.weights.log(), 1)
         if how == "mean":
-            return self._means(below, share, evidence)
+            return self._means(below, share, evidence, unknown)
         which = torch.multinomial(share, 1, generator=rng)[:, 0] if how == "draw" else share.argmax(1)
         if how == "mode":
             below = grove.trees.up(evidence, best=True)[0]
         chosen = grove.trees.down(below, which, drawn(rng) if how == "draw" else likeliest)
         return cells.decode(self._in_place(chosen), rng if how == "draw" else None)
 
-    def _means(self, below: Tensor, share: Tensor, evidence: Tensor) -> Tensor:
-        """Return the likeliest level of every category, and the means of the numbers given those that say whether they are there."""
+    def _means(self, below: Tensor, share: Tensor, evidence: Tensor, unknown: Tensor) -> Tensor:
+        """Return the likeliest level of every category, and the means of numbers, where they have one given that they are there."""
         cells, grove = self._cells, self._grove
-        levels, numbers = cells.levels, set(cells.numbers)
+        levels, means = cells.levels, Means(self.codec_.units, cells.levels)
         belief = torch.einsum("kjna,nk->nja", grove.trees.marginals(below), share)
-        chosen = belief.argmax(2).double()
-        if not numbers:
-            return self._in_place(chosen)
-        gates = {gate for _, gate in self.layout_.gates}
-        gate = torch.tensor([j in gates for j in levels.columns])
-        fixed = levels.one_hot(chosen) * evidence
-        below, log = grove.trees.up(torch.where(gate[levels.owner], fixed, evidence))
-        share = torch.softmax(log.T + grove.weights.log(), 1)
-        belief = torch.einsum("kjna,nk->nja", grove.trees.marginals(below), share)
-        out = self._in_place(chosen)
+        out = self._in_place(belief.argmax(2).double())
+        gates = {j: gate for s, gate in self.layout_.gates for j in range(s.start, s.stop)}
         for i, j in enumerate(cells.numbers):
-            means = cells.bins.means(i)
-            out[:, j] = belief[:, levels.columns.index(j), : len(means)] @ means
-        return out
+            own, rows = belief[:, levels.columns.index(j)], torch.zeros(0, dtype=torch.long)
+            if j in gates:
+                rows = torch.nonzero(unknown[:, gates[j]])[:, 0]
+            if len(rows):  # what the number is if it is there
+                gate, opened = levels.columns.index(gates[j]), evidence[rows]
+                opened[:, (levels.owner == gate) & (torch.arange(levels.width) != levels.start[gate])] = 0.0
+                there, log = grove.trees.up(opened)
+                weights = torch.softmax(log.T + grove.weights.log(), 1)
+                own = own.clone()
+                own[rows] = torch.einsum("kjna,nk->nja", grove.trees.marginals(there), weights)[
+                    :, levels.columns.index(j)
+                ]
+            at = cells.bins.means(i, means.curve(j))
+            out[:, j] = own[:, : len(at)] @ at
+        place = torch.arange(levels.width) - levels.start[levels.owner]
+        return means.put(out, unknown, belief[:, levels.owner, place])
 
     def _in_place(self, values: Tensor) -> Tensor:
         """Return levels `(n, columns)` at the places of the code."""

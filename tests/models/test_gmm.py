@@ -12,6 +12,7 @@ from scipy.special import multigammaln
 from scipy.stats import kstest, multivariate_normal, norm, truncnorm
 from sklearn.mixture import BayesianGaussianMixture, GaussianMixture
 
+from genlearn.codecs.units import Units
 from genlearn.data.records import Records
 from genlearn.errors import Problem
 from genlearn.layout import Code, Field, Layout
@@ -43,7 +44,7 @@ class Stand:
     """A codec that only holds a layout: the code is the data."""
 
     def __init__(self, layout: Layout) -> None:
-        self.layout = layout
+        self.layout, self.units = layout, Units()
 
 
 def fitted(model: GMM, layout: Layout, x: np.ndarray) -> GMM:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from scipy.stats import kstest
 
+from genlearn.codecs.units import Units
 from genlearn.data.records import Records
 from genlearn.errors import Problem
 from genlearn.layout import Code, Field, Layout
@@ -20,7 +21,7 @@ class Stand:
     """A codec that only holds a layout: the code is the data."""
 
     def __init__(self, layout: Layout) -> None:
-        self.layout = layout
+        self.layout, self.units = layout, Units()
 
 
 def fitted(layout: Layout, x: np.ndarray) -> Marginals:

@@ -13,6 +13,7 @@ from scipy.stats import chisquare, ks_2samp, norm, truncnorm
 from torch import Tensor
 
 from genlearn.codecs import Given
+from genlearn.codecs.units import Units
 from genlearn.data.records import Records
 from genlearn.errors import Problem
 from genlearn.layout import Code, Field, Layout
@@ -36,7 +37,7 @@ class Stand:
     """A codec that only holds a layout: the code is the data."""
 
     def __init__(self, layout: Layout) -> None:
-        self.layout = layout
+        self.layout, self.units = layout, Units()
 
 
 def records(n: int, seed: int) -> Tensor:
