@@ -296,7 +296,8 @@ class Imputes:
             data: Records in the form of `fit`.
             mask: True (white) where a value is to be filled: `(n, columns)` for tables, `(h, w)` or `(n, h, w)` for images.
                 None fills the missing cells of a table.
-            how: `draw` from p(unknown | known), or its `mean` or `mode`.
+            how: `draw` from p(unknown | known), or its `mean` (of numbers, in their own units, rounded as the column is; of
+                categories the likeliest) or `mode`.
             random_state: Seed; None draws anew each time.
         """
         return self.impute_records(data, mask, how=how, random_state=random_state).natural()
