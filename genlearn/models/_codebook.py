@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import ranks
+from ..nn.masked import Autoregression
 
 
 class Codebook(nn.Module):
@@ -117,3 +118,35 @@ def likeliest(distances: Tensor, count: int) -> Tensor:
         before = found.gather(1, parent[:, :, None].expand(-1, -1, place))
         found = torch.cat([before, codes[:, place].gather(1, last)[:, :, None]], 2)
     return found
+
+
+def passed_through(vectors: Tensor, near: Tensor) -> Tensor:
+    """Return the entries `near`, with the gradient of what they stand for."""
+    return vectors + (near - vectors).detach()
+
+
+def candidates(
+    prior: Autoregression, codes: Tensor, free: Tensor, h: Tensor | None, count: int, rng: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Draw what may stand in place of the free codes, from the prior given the codes before each.
+
+    Arguments:
+        prior: The law of codes.
+        codes: `(n, T)` as they are.
+        free: `(n, T)`, True where a code is to be drawn.
+        h: `(n, 1 + count, c)`, conditions of what there is and of each candidate; None without.
+        count: Candidates for each.
+        rng: Where randomness comes from.
+
+    Returns:
+        `(n, 1 + count, T)`: what there is, then the candidates; and `(n, 1 + count)`: log probabilities of the codes that are not
+        free, each given those before it: the weights under which draws follow the law of all codes.
+    """
+    n = len(codes)
+    own, others = (None, None) if h is None else (h[:, 0], h[:, 1:].flatten(0, 1))
+    drawn, kept = prior.draw(
+        n * count, rng, others, kept=codes.repeat_interleave(count, 0), free=free.repeat_interleave(count, 0)
+    )
+    before = prior.each(codes, own).masked_fill(free, 0.0).sum(1, keepdim=True)
+    every = torch.cat([codes[:, None], drawn.view(n, count, -1)], 1)
+    return every, torch.cat([before, kept.view(n, count)], 1)

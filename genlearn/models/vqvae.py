@@ -17,7 +17,7 @@ from ..model import Conditional, Encodes, How, Imputes, Scores
 from ..nn import Shape, convolves, mlp, one_hot
 from ..nn.grids import GridDecoder, GridEncoder, grid_of
 from ..nn.masked import Autoregression, PixelCNN, Transformer
-from ._codebook import Codebook, likeliest
+from ._codebook import Codebook, candidates, likeliest, passed_through
 
 SETTLED = 0.8  # share of the first stage after which entries stay where they are used
 CHUNK = 512
@@ -259,10 +259,10 @@ class VQVAE(Scores, Encodes, Imputes, Conditional, Neural):
         assert code.mask is not None
         net: Any = self.net_
         known = code.x.double().masked_fill(~code.mask, math.nan)
-        codes, y = net["book"].nearest(self._vectors(net, known)), code.y
-        guess = None if y is None else y < 0
-        if y is not None:
-            y = torch.where(y < 0, self._labels(len(y), rng), y)
+        codes, y, guess = net["book"].nearest(self._vectors(net, known)), None, None
+        if self.layout_.labels:
+            y = torch.full((len(code),), -1) if code.y is None else code.y
+            guess, y = y < 0, torch.where(y < 0, self._labels(len(y), rng), y)
         for free in self._blocks(code.mask):
             codes, y = self._renewed(known, codes, y, free, guess, rng)
             head = self._head(net, net["book"](codes)).without_absent()
@@ -293,24 +293,13 @@ class VQVAE(Scores, Encodes, Imputes, Conditional, Neural):
 
         A step of iterated sampling and resampling: it keeps the law of codes and labels given the values that are known.
         """
-        net: Any = self.net_
-        n, k = len(codes), CANDIDATES
-        before = net["prior"].each(codes, self._context(y)).masked_fill(free, 0.0).sum(1, keepdim=True)
-        labels = None
+        n, k, labels, h = len(codes), CANDIDATES, None, None
         if y is not None and guess is not None:
             others = torch.where(guess[:, None], self._labels(n * k, rng).view(n, k), y[:, None])
             labels = torch.cat([y[:, None], others], 1)
-        drawn, kept = net["prior"].draw(
-            n * k, rng, self._context(None if labels is None else labels[:, 1:].flatten()),
-            kept=codes.repeat_interleave(k, 0), free=free.repeat_interleave(k, 0),
-        )  # fmt: skip
-        every = torch.cat([codes[:, None], drawn.view(n, k, -1)], 1)
-        weights = torch.cat([before, kept.view(n, k)], 1) + self._nats(net, every, known)
+            h = self._context(labels.flatten()).view(n, k + 1, -1)  # type: ignore[union-attr]
+        every, weights = candidates(self.net_["prior"], codes, free, h, k, rng)
+        weights = weights + self._nats(self.net_, every, known)
         pick = torch.multinomial(torch.softmax(weights.double(), 1), 1, generator=rng)[:, 0]
         one = torch.arange(n), pick
         return every[one], None if labels is None else labels[one]
-
-
-def passed_through(vectors: Tensor, near: Tensor) -> Tensor:
-    """Return the entries `near`, with the gradient of what they stand for."""
-    return vectors + (near - vectors).detach()

@@ -60,7 +60,8 @@ class Autoregression(nn.Module):
         Returns:
             The symbols, and the `(n,)` log probabilities of those that stayed, each given all before it.
         """
-        memory, columns, stayed = self.begin(n, h), [], torch.zeros(n)
+        memory, stayed = self.begin(n, h), torch.zeros(n)
+        columns: list[Tensor] = []
         for place in range(self.places):
             logs = torch.log_softmax(self.step(memory, place, columns[-1] if columns else None).float(), 1)
             new = torch.multinomial(logs.exp(), 1, generator=rng)[:, 0]
@@ -244,7 +245,8 @@ class _Block(nn.Module):
         return x + self.think(x)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._add(x, F.scaled_dot_product_attention(*self._heads(x), is_causal=True))
+        query, key, value = self._heads(x)
+        return self._add(x, F.scaled_dot_product_attention(query, key, value, is_causal=True))
 
     def step(self, x: Tensor, past: tuple[Tensor, Tensor] | None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Return the features of one more place `(n, 1, width)`, and what to remember."""

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from genlearn.engine import Batch
 from genlearn.errors import Interrupted, Problem
-from genlearn.models._codebook import Codebook, likeliest
-from genlearn.models.vqvae import VQVAE, passed_through
+from genlearn.models._codebook import Codebook, likeliest, passed_through
+from genlearn.models.vqvae import VQVAE
 from genlearn.nn.grids import GridDecoder, GridEncoder, grid_of
 from genlearn.nn.masked import PixelCNN, Transformer
 
