@@ -36,8 +36,8 @@ class VQVAE(Scores, Encodes, Imputes, Conditional, Neural):
 
     with d the number of values of a record, D that of numbers in an entry; gradients pass the rounding as if it were not there, and
     entries are moving averages of what they are nearest to. `perplexity` tells how many entries are in even use.
-    The second stage holds all that fixed and learns the prior over codes: gated masked convolutions or a causal transformer,
-    given the label if there is one.
+    The second stage holds the codes fixed and maximises \(\log p(x \mid e_z) + \log p(z)\): it learns the prior, gated masked
+    convolutions or a causal transformer that sees the label if there is one, and goes on with the decoder.
 
     `score` is a lower bound: of the sum over all codes it takes the `terms` terms whose entries lie nearest to the encoder's vectors.
     In the first stage `nats` is the bound under codes that are all equally likely. Latent vectors are the entries of a
@@ -62,7 +62,7 @@ class VQVAE(Scores, Encodes, Imputes, Conditional, Neural):
         prior: `pixelcnn` (grids only), `transformer`, or `auto` (pixelcnn for grids).
         prior_width: Channels of the prior.
         prior_layers: Layers of the prior.
-        prior_share: Share of the training that goes to the prior.
+        prior_share: Share of the training that the second stage takes.
         terms: Codes of a record that `score` sums over.
         output: `sample` draws records from p(x | z); `mean` returns its mean (sharper to look at, but not a draw from p).
 
@@ -161,7 +161,7 @@ class VQVAE(Scores, Encodes, Imputes, Conditional, Neural):
     def stages(self, net: Any) -> list[Stage]:
         outer = [net["encoder"], net["decoder"]]
         learn = Turn("codes", outer, lambda batch: self._code_loss(net, batch), after=net["book"].update)
-        follow = Turn("prior", net["prior"], lambda batch: self._prior_loss(net, batch))
+        follow = Turn("prior", [net["prior"], net["decoder"]], lambda batch: self._bound_loss(net, batch))
         return [Stage("codes", [learn], 1 - self.prior_share), Stage("prior", [follow], self.prior_share)]
 
     def _code_loss(self, net: Any, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
@@ -185,12 +185,12 @@ class VQVAE(Scores, Encodes, Imputes, Conditional, Neural):
         own = vectors.detach().float().gather(1, picks.expand(-1, -1, self.dim))
         return batch.all(own).flatten(0, 1)
 
-    def _prior_loss(self, net: Any, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+    def _bound_loss(self, net: Any, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         with torch.no_grad():
             codes = net["book"].nearest(self._vectors(net, batch.x))
-            nats = self._head(net, net["book"](codes)).log_prob(batch.x).mean()
         prior = net["prior"].log_prob(codes, self._context(batch.y)).mean()
-        return -prior, {"nats": nats + prior, "code nats": prior}
+        nats = prior + self._nats(net, codes[:, None], batch.x).mean()
+        return -nats, {"nats": nats, "code nats": prior}
 
     def _validation(self, net: Any, batch: Batch) -> tuple[str, float]:
         codes = net["book"].nearest(self._vectors(net, batch.x))
