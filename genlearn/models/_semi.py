@@ -119,13 +119,13 @@ class Neighbours:
         radius: How far records with the same label may lie apart, as a share of the records' root mean square distance from
             their mean.
         image: `(channels, height, width)` of records that may be moved; None for others.
-        shift: Pixels by which an image may be moved with its label unchanged.
+        shift: How far an image may be moved with its label unchanged, as a share of its smaller side.
     """
 
     guess: Guess
     radius: float
     image: tuple[int, int, int] | None = None
-    shift: int = 0
+    shift: float = 0.0
 
     def terms(self, e: Tensor, batch: Batch, prior: Tensor) -> dict[str, Tensor]:
         r"""Return the divergences of q(y | x) from that of neighbours, and of \(\bar q(y)\) from p(y), `(labels,)` logs; nats."""
@@ -138,10 +138,10 @@ class Neighbours:
 
     def moved(self, e: Tensor, batch: Batch) -> Tensor:
         """Return images `(n, width)`, each moved by its own number of pixels, edges repeated; other records as they are."""
-        if self.image is None or not self.shift or e.shape[1] != math.prod(self.image):
+        if self.image is None or e.shape[1] != math.prod(self.image):
             return e
         c, h, w = self.image
-        shift = min(self.shift, h - 1, w - 1)
+        shift = round(self.shift * min(h, w))
         by = (batch.rand(2) * (2 * shift + 1)).long().clamp(max=2 * shift) - shift
         rows = (torch.arange(h, device=e.device) + by[:, :1]).clamp(0, h - 1)
         columns = (torch.arange(w, device=e.device) + by[:, 1:]).clamp(0, w - 1)
@@ -173,7 +173,7 @@ class Guesses(Scores, Encodes, Neural):
         objective: str
         smooth: float
         radius: float
-        shift: int | None
+        shift: float
         evidence: float
 
     def _look(self, code: Code) -> None:
@@ -208,7 +208,7 @@ class Guesses(Scores, Encodes, Neural):
     def _with_guesses(self, net: Any, batch: Batch, known: Known, found: tuple[Tensor, Terms]) -> tuple[Tensor, Terms]:
         """Return the loss with what the classifier learns besides: known labels, and what it owes to the others."""
         loss, terms = found
-        near = Neighbours(partial(self._log_guess, net), self.radius, self.layout_.image, self.shift or 0)
+        near = Neighbours(partial(self._log_guess, net), self.radius, self.layout_.image, self.shift)
         x, y = known.draw(batch)
         wrong = F.nll_loss(near.guess(near.moved(self.layout_.embed(x), batch)), y)
         loss, terms = loss + wrong, {**terms, "label": wrong}

@@ -97,7 +97,7 @@ class VAE(Guesses, Latent, Scores, Encodes, Imputes, Conditional, Neural):
         smooth: Weight of the classifier's smoothness and of its labels' shares, where labels are guessed; the label of a known
             record has weight 1.
         radius: How far records with the same label may lie apart, as a share of the records' spread, where labels are guessed.
-        shift: Pixels by which an image may be moved with its label unchanged, where labels are guessed; none for none.
+        shift: How far an image may be moved with its label unchanged, as a share of its smaller side, where labels are guessed.
         evidence: Share of the bound's gradient that reaches the classifier: 1, with `smooth` 0, is the M2 of Kingma et al.
 
     References:
@@ -144,7 +144,7 @@ class VAE(Guesses, Latent, Scores, Encodes, Imputes, Conditional, Neural):
     output: Literal["sample", "mean"] = "sample"
     smooth: float = 1.0
     radius: float = 0.25
-    shift: int | None = 2
+    shift: float = 0.07
     evidence: float = 0.1
 
     kind: ClassVar[Exactness] = "bound"
@@ -172,6 +172,7 @@ class VAE(Guesses, Latent, Scores, Encodes, Imputes, Conditional, Neural):
         yield "mmd", self.mmd >= 0, "0 or more"
         yield "smooth", self.smooth >= 0, "0 or more"
         yield "radius", self.radius > 0, "above 0"
+        yield "shift", 0 <= self.shift < 1, "from 0 to below 1"
         yield "evidence", 0 <= self.evidence <= 1, "from 0 to 1"
         yield "free_nats", self._closed or not self.free_nats, "0 unless prior is normal and inference diagonal"
         yield (

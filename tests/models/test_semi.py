@@ -193,7 +193,7 @@ def test_the_steepest_way_is_found_in_one_step() -> None:
 
 def test_moved_images_are_shifts_of_themselves() -> None:
     image = torch.rand(8, 2 * 6 * 5)
-    near = Neighbours(lambda e: e, 0.1, (2, 6, 5), 2)
+    near = Neighbours(lambda e: e, 0.1, (2, 6, 5), 0.4)
     moved = near.moved(image, Batch(image, None, torch.Generator().manual_seed(1), 0.0, 0)).view(8, 2, 6, 5)
     padded = torch.nn.functional.pad(image.view(8, 2, 6, 5), (2, 2, 2, 2), mode="replicate")
     seen = set()
