@@ -28,6 +28,7 @@ from .nn.annealing import Start, annealed
 
 CELLS = 2**21  # values that decoders hold at once
 MOMENTS = 64  # draws that tell where chains start
+BLIND = 16  # draws of the prior
 FEWEST = 0.01  # least standard deviation of a chain's start
 DEQUANTISATION_DRAWS = 8
 
@@ -72,6 +73,8 @@ class Bounds:
     """Lower bounds on the mean log density of records, nats per record.
 
     Arguments:
+        reconstruction: \\(\\log p(x \\mid z)\\) on average over the proposal, the first part of the ELBO.
+        blind: Importance-weighted over a few draws of the prior: what decoding without a look at the record gives.
         elbo: The evidence lower bound.
         iw: The importance-weighted bound.
         ais: The bound of annealed importance sampling; None if it was not asked for.
@@ -80,12 +83,19 @@ class Bounds:
         chains: Its chains.
     """
 
+    reconstruction: Estimate
+    blind: Estimate
     elbo: Estimate
     iw: Estimate
     ais: Estimate | None
     draws: int
     laws: int
     chains: int
+
+    @property
+    def kl(self) -> float:
+        """Nats per record that the latent vector costs: what the ELBO lacks of the reconstruction."""
+        return self.reconstruction.value - self.elbo.value
 
     @property
     def named(self) -> dict[str, Estimate]:
@@ -100,7 +110,7 @@ class Bounds:
 class Latent:
     """Capability: a latent variable model that knows its joint density and a proposal for the posterior."""
 
-    verb: ClassVar[str] = "bound their log density"
+    verb: ClassVar[str] = "bound a log density"
     lacks: ClassVar[str] = "has no latent variables to sum out."
 
     @final
@@ -139,8 +149,9 @@ class Latent:
         width = max(1, self.layout_.head_size) * (chains if ais else 1)
         parts = [self._bounds_of(block, of) for _, block in records.blocks(max(1, CELLS // width))]
         rows = torch.cat(parts, 2).numpy()
-        elbo, iw, *rest = (Estimate(values, errors) for values, errors in rows)
-        return Bounds(elbo, iw, rest[0] if rest else None, int(draws), int(ais), int(chains) if ais else 0)
+        reconstruction, blind, elbo, iw, *rest = (Estimate(values, errors) for values, errors in rows)
+        annealed = rest[0] if rest else None
+        return Bounds(reconstruction, blind, elbo, iw, annealed, int(draws), int(ais), int(chains) if ais else 0)
 
     @final
     @torch.no_grad()
@@ -170,8 +181,11 @@ class Latent:
         r"""Return latent vectors `(n, k, latent)` from normal noise of that shape, and their \(\log q(z \mid x, y)\) `(n, k)`."""
         raise TypeError(f"{type(self).__name__} must define _propose")
 
-    def _log_joint(self, code: Code, z: Tensor) -> Tensor:
-        r"""Return \(\log p(x, z \mid y)\) `(n, k)` of latent vectors `(n, k, latent)`, in code units, with gradients for z."""
+    def _log_joint(self, code: Code, z: Tensor) -> tuple[Tensor, Tensor]:
+        r"""Return \(\log p(x \mid z, y)\) and \(\log p(z \mid y)\) of latent vectors `(n, k, latent)`, `(n, k)` each.
+
+        Gradients flow to z.
+        """
         raise TypeError(f"{type(self).__name__} must define _log_joint")
 
     def _draw_latents(self: Any, n: int, rng: torch.Generator) -> Tensor:
@@ -180,17 +194,18 @@ class Latent:
 
 
 def _importance(model: Any, code: Code, draws: int, rng: torch.Generator) -> Tensor:
-    """Return `(2, 2, n)`: ELBO and importance-weighted bound, values and Monte Carlo errors."""
+    """Return `(4, 2, n)`: reconstruction, blind, ELBO and importance-weighted bound, values and Monte Carlo errors."""
     at_once = max(1, CELLS // (len(code) * max(1, model.layout_.head_size)))
     parts = []
     for first in range(0, draws, at_once):
         eps = torch.randn(len(code), min(at_once, draws - first), model.latents_, generator=rng)
         z, log_q = model._propose(code, eps)
-        parts.append((model._log_joint(code, z) - log_q).double())
-    log_w = torch.cat(parts, 1)
-    spread = log_w.std(1) if draws > 1 else torch.zeros(len(code), dtype=torch.float64)
-    elbo = torch.stack([log_w.mean(1), spread / math.sqrt(draws)])
-    return torch.stack([elbo, _log_mean(log_w)])
+        given, prior = model._log_joint(code, z)
+        parts.append(torch.stack([given, given + prior - log_q]).double())
+    given, log_w = torch.cat(parts, 2)
+    prior = torch.stack([model._draw_latents(len(code), rng) for _ in range(min(draws, BLIND))], 1)
+    blind = model._log_joint(code, prior)[0].double()
+    return torch.stack([_mean(given), _log_mean(blind), _mean(log_w), _log_mean(log_w)])
 
 
 def _annealing(model: Any, code: Code, laws: int, chains: int, start: From, rng: torch.Generator) -> Tensor:
@@ -200,8 +215,15 @@ def _annealing(model: Any, code: Code, laws: int, chains: int, start: From, rng:
     z, _ = model._propose(code, eps)
     mean, sd = z.mean(1), z.std(1).clamp(min=FEWEST)
     begin = Start(mean, sd) if start == "posterior" else Start(torch.zeros_like(mean), torch.ones_like(sd))
-    log_w = annealed(lambda at: model._log_joint(code, at), begin, sd, steps=laws, chains=chains, rng=rng)
+    log_w = annealed(lambda at: sum(model._log_joint(code, at)), begin, sd, steps=laws, chains=chains, rng=rng)
     return _log_mean(log_w)[None]
+
+
+def _mean(terms: Tensor) -> Tensor:
+    """Return `(2, n)`: the mean of `(n, k)` over k, and its standard error."""
+    k = terms.shape[1]
+    spread = terms.std(1) if k > 1 else torch.zeros_like(terms[:, 0])
+    return torch.stack([terms.mean(1), spread / math.sqrt(k)])
 
 
 def _log_mean(log_w: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ import typer
 from .. import __version__
 from ..errors import Problem, RunFailed, did_you_mean
 from ..registry import model_names
-from . import boards, completion, compress, latents, look, predict, train, use
+from . import boards, completion, compress, latents, look, predict, spaces, train, use
 from .completion import line_so_far
 from .console import begin, complain, ended_by_sigterm, forget_stdout, note, say
 from .flags import command, switches
@@ -31,7 +31,15 @@ from .journal import glance
 _VERBS: dict[str, tuple[Callable[..., Any], ...]] = {
     "Learn": (boards.demo, train.fit, boards.compare),
     "Use": (use.sample, use.score, use.impute, predict.predict),
-    "Latent space": (latents.encode, latents.decode, latents.reconstruct, latents.interpolate, latents.traverse),
+    "Latent space": (
+        latents.encode,
+        latents.decode,
+        latents.reconstruct,
+        latents.interpolate,
+        latents.traverse,
+        spaces.latents,
+        spaces.bounds,
+    ),
     "Store": (compress.compress, compress.decompress),
     "Judge": (boards.evaluate, boards.report),
     "Look up": (look.show, look.models, look.datasets, completion.completion),

@@ -181,7 +181,7 @@ def traverse(
     dim: Annotated[
         int | None,
         Option(
-            "--dim", metavar="INT", help="Latent dimension; without it, the ten that vary most.", show_default=False
+            "--dim", metavar="INT", help="Latent dimension; without it, the ten that carry most.", show_default=False
         ),
     ] = None,
     split: Split = None,
@@ -217,15 +217,17 @@ def traverse(
 
 
 def _liveliest(opened: OpenRun, options: dict[str, Any]) -> list[int]:
-    """Return the latent dimensions whose posterior mean varies most over data; the first ones without data."""
+    """Return the latent dimensions that carry most nats over data, largest first; the first ones without data."""
     import numpy as np
+
+    from ..report.latent import carried
 
     latent = int(opened.model.latents_)
     if "data" not in opened.facts:
         return list(range(min(latent, TRAVERSED)))
     part = opened.data(options).test
-    spread = np.var(opened.model.encode(part.take(slice(0, 1000))), axis=0)
-    return [int(d) for d in np.argsort(-spread, kind="stable")[:TRAVERSED]]
+    carries, _ = carried(*opened.model.posterior(part.take(slice(0, 1000))))
+    return [int(d) for d in np.argsort(-carries, kind="stable")[:TRAVERSED]]
 
 
 def deliver(opened: OpenRun, records: Any, shared: Shared, name: str, columns: int | None = None) -> None:

@@ -295,7 +295,7 @@ def _report(job: Job) -> None:
 
     try:
         with contextlib.suppress(Problem):  # too few records to judge by: the report shows the rest
-            judge_quickly(job.model, job.data, job.out)
+            job.facts["findings"] = judge_quickly(job.model, job.data, job.out)
         write(job.out)
     except Exception as e:  # days of training must not end in an error of a picture
         note(f"no report was written ({type(e).__name__}: {e}). The model is saved; try: genlearn report {job.out}")
@@ -307,6 +307,8 @@ def _tell(job: Job, shared: Shared) -> None:
     keys = ("model", "state", "settings", "seed", "steps", "seconds", "values", "data")
     samples = str(job.out / job.facts["samples"])
     found = {"run": str(job.out), **{k: job.facts.get(k) for k in keys}, "samples": samples}
+    found["findings"] = job.facts.get("findings", [])
+    note(*(f"beware: {text}" for text in found["findings"]))
     report = job.out / "report.html"
     found["report"] = str(report) if report.exists() else None
     places = f"model  {job.out}      samples  {samples}" + (f"      report  {report}" if report.exists() else "")

@@ -55,8 +55,8 @@ def kl(mean: np.ndarray, std: np.ndarray) -> Result:
     return Result(float(each.sum()), n=len(mean), note=f"largest dimension {each.max():.2f}")
 
 
-def posterior_auc(mean: np.ndarray, std: np.ndarray, *, seed: int = 0) -> Result:
-    r"""Return the two-sample AUC of aggregated posterior draws \(z \sim q(z \mid x)\) against prior draws \(\mathcal N(0, I)\).
+def posterior_auc(mean: np.ndarray, std: np.ndarray, *, prior: np.ndarray | None = None, seed: int = 0) -> Result:
+    r"""Return the two-sample AUC of aggregated posterior draws \(z \sim q(z \mid x)\) against draws of the prior.
 
     0.5: what the decoder is given when sampling looks like what it was trained on. Trees tell the two apart, since a linear
     classifier would see means only.
@@ -64,6 +64,7 @@ def posterior_auc(mean: np.ndarray, std: np.ndarray, *, seed: int = 0) -> Result
     Arguments:
         mean: `(n, d)` posterior means of held-out records.
         std: `(n, d)` posterior standard deviations.
+        prior: `(n, d)` draws of the prior; standard normal ones if there are none.
         seed: Seed of the draws.
 
     References:
@@ -71,4 +72,5 @@ def posterior_auc(mean: np.ndarray, std: np.ndarray, *, seed: int = 0) -> Result
     """
     rng = np.random.default_rng((seed, len(mean), 0x9E37))  # no one else's stream: equal draws would pair up
     posterior = mean + std * rng.standard_normal(mean.shape)
-    return two_sample_auc(rng.standard_normal(mean.shape), posterior, classifier="trees", seed=seed)
+    drawn = rng.standard_normal(mean.shape) if prior is None else prior
+    return two_sample_auc(drawn, posterior, classifier="trees", seed=seed)

@@ -256,17 +256,18 @@ class Yardstick:
 
     def _latent(self, model: Any) -> dict[str, Result]:
         """Judge the latent space on the real records; a deterministic encoder has no posterior to compare with the prior."""
-        from ..model import Encodes
+        from ..model import Encodes, Latent
 
         if not isinstance(model, Encodes):
             return {}
         mean, std = model.posterior(self.test)
+        prior = model.draw_latents(len(mean), random_state=self.seed) if isinstance(model, Latent) else None
         if not std.any():
             return {"active_units": active_units(mean)}
         return {
             "active_units": active_units(mean),
             "kl": kl(mean, std),
-            "posterior_auc": posterior_auc(mean, std, seed=self.seed),
+            "posterior_auc": posterior_auc(mean, std, prior=prior, seed=self.seed),
         }
 
     def _notes(self, found: dict[str, Result]) -> tuple[str, ...]:

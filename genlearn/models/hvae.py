@@ -217,11 +217,11 @@ class HVAE(Latent, Scores, Encodes, Imputes, Conditional, Neural):
         _, found = self._draws(self.net_, code.x, code.y, eps)
         return found.u, found.gaps.sum(2) + _standard(found.u)
 
-    def _log_joint(self, code: Code, z: Tensor) -> Tensor:
+    def _log_joint(self, code: Code, z: Tensor) -> tuple[Tensor, Tensor]:
         n, k, _ = z.shape
         y = None if code.y is None else code.y.repeat_interleave(k, 0)
         head = self._head(self.net_, z.flatten(0, 1), y)
-        return head.log_prob(code.x.repeat_interleave(k, 0)).view(n, k) + _standard(z)
+        return head.log_prob(code.x.repeat_interleave(k, 0)).view(n, k), _standard(z)
 
     def _encode(self, code: Code) -> Tensor:
         return torch.cat([self._coordinates(part, torch.zeros(self.latents_)) for part in self._blocks(code)])

@@ -373,8 +373,8 @@ class VAE(Guesses, Latent, Scores, Encodes, Imputes, Conditional, Neural):
     def _propose(self, code: Code, eps: Tensor) -> tuple[Tensor, Tensor]:
         return self._posterior(self.net_, code.x, code.y).scored(eps)
 
-    def _log_joint(self, code: Code, z: Tensor) -> Tensor:
-        return self._nats(self.net_, z, code.x, code.y) + self.net_["codes"].log_prob(z)
+    def _log_joint(self, code: Code, z: Tensor) -> tuple[Tensor, Tensor]:
+        return self._nats(self.net_, z, code.x, code.y), self.net_["codes"].log_prob(z)
 
     def _draw_latents(self, n: int, rng: torch.Generator) -> Tensor:
         return self.net_["codes"].draw(n, rng)  # type: ignore[no-any-return]

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..data.records import Dataset, Records
 from ..metrics import Copies, Judgement
+from ..metrics.latent_diagnosis import diagnose
 from ..metrics.schema import Schema
 from ..model import Conditional, Encodes, Model
 from . import latent, network, sketch
@@ -56,7 +57,7 @@ def show(
     schema: Schema | None,
     home: Path,
 ) -> None:
-    """Keep what there is to look at: nearest training records, reconstructions, strips, distributions, the latent space, the graph.
+    """Keep what there is to look at: nearest training records, reconstructions, strips, distributions, latent space; and findings.
 
     Arguments:
         trial: Receives table rows and distributions.
@@ -91,6 +92,8 @@ def show(
         _show_rows(trial, model, data, fake)
     if isinstance(model, Encodes):
         trial.exhibits["latent"] = latent.look(model, data, schema, home)
+    if not trial.reference:
+        trial.exhibits["findings"] = [str(f) for f in diagnose(model, data, metrics=judgement.metrics)]
     if isinstance(model, network.HasGraph):
         trial.exhibits["graph"] = network.exhibit(model)
 

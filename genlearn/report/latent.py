@@ -12,7 +12,7 @@ from ..data.records import Dataset, Records
 from ..metrics.latent import kl_per_dim
 from ..metrics.schema import Schema, as_word
 from ..model import Encodes
-from . import planes
+from . import latent_facts, planes
 from .album import Album
 from .pictures import grid, pixels, rows_of, save_picture
 
@@ -43,11 +43,11 @@ def look(model: Any, data: Dataset, schema: Schema | None, home: Path) -> dict[s
     chosen = np.sort(np.random.default_rng(0).permutation(len(data.test))[:HELD_OUT])
     some = data.test.take(chosen)
     mean, std = model.posterior(some)
-    unit = "nats" if (std > 0).all() else "variance"
-    carries = kl_per_dim(mean, std) if unit == "nats" else mean.var(0, dtype=np.float64)
+    carries, unit = carried(mean, std)
     order = [int(j) for j in np.argsort(-carries, kind="stable")]
     found: dict[str, Any] = {"unit": unit, "carries": [round(float(carries[j]), 4) for j in order], "order": order}
     found |= {"records": len(some), "told": bool(model.layout_.labels)}
+    found["facts"] = latent_facts.measure(model, data, schema, mean, std)
     found["map"] = _map(mean[:, order[:2]], some)
     walked = [j for j in order[:DIMS] if carries[j] >= UNUSED]
     start, label = mean[0], _label_of(model, some)
@@ -60,6 +60,13 @@ def look(model: Any, data: Dataset, schema: Schema | None, home: Path) -> dict[s
     else:
         found["moves"] = [_moves(model.decode_records(_walk(start, j, STOPS), label), schema) for j in walked]
     return found
+
+
+def carried(mean: np.ndarray, std: np.ndarray) -> tuple[np.ndarray, str]:
+    """Return what every dimension carries, `(d,)`, and its unit: nats, or variance where the encoder is deterministic."""
+    if (std > 0).all():
+        return kl_per_dim(mean, std), "nats"
+    return mean.var(0, dtype=np.float64), "variance"
 
 
 def _map(places: np.ndarray, records: Records) -> dict[str, Any] | None:
@@ -134,6 +141,9 @@ def view(row: dict[str, Any], kept: dict[str, Any], home: Path, album: Album) ->
         shown["legend"] = [
             {"name": g, "key": planes.key(k)} for k, (g, _, _) in enumerate(groups) if g and not planes.as_words(groups)
         ]
+    if "facts" in kept:
+        shown["facts"] = latent_facts.table(kept["facts"], kept["told"])
+    shown["spectrum"] = latent_facts.spectrum(carries, unit, row["colour"], name)
     strips = []
     for k, (dim, amount) in enumerate(zip(order, amounts, strict=True)):
         alt = f"Images decoded by {name} along latent dimension {dim} ({amount}), from {WALK[0]:g} to {WALK[-1]:g}"

@@ -118,6 +118,7 @@ def _shown(
         "title": report["data"]["name"],
         "summary": report["data"]["summary"],
         "verdict": report["verdict"],
+        "findings": sections.findings(rows, trials),
         "board": sections.board(report, rows) if judged or len(rows) > 1 else None,
         "skipped": report["skipped"],
         "numbers": sections.numbers(rows) if judged else None,

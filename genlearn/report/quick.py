@@ -19,11 +19,11 @@ RECORDS, LEARNED = 500, 1000  # held-out records that are judged by, training re
 PIXELS = 2**22  # of all training images together, so that learning features of them takes seconds
 
 
-def judge_quickly(model: Model, data: Dataset, out: Path) -> None:
+def judge_quickly(model: Model, data: Dataset, out: Path) -> list[str]:
     """Judge a fitted model in seconds and keep what its report shows: `row-0.json`, pictures, and `real/` beside them.
 
     At most 500 held-out records are used, and features are learned from at most 1,000 training records, so the time does not grow
-    with the data. There is no copy test, which needs all training records.
+    with the data. There is no copy test, which needs all training records. Return what is wrong with the model, one line each.
 
     Arguments:
         model: The fitted model.
@@ -56,6 +56,7 @@ def judge_quickly(model: Model, data: Dataset, out: Path) -> None:
         trial.kind, trial.metrics["nats"] = model.kind_, nats(model.log_prob(small.test))
     exhibits.show(trial, model, small, fake, judgement, schema, out)
     store.write_json(out / "row-0.json", trial.to_json())
+    return list(trial.exhibits["findings"])
 
 
 def _some(records: Records, most: int) -> Records:

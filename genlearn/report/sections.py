@@ -183,6 +183,17 @@ def remarks(rows: Sequence[Row]) -> list[str]:
     return [text if len(names) > 1 else f"{names[0]}: {text}" for text, names in said.items()]
 
 
+def findings(rows: Sequence[Row], trials: dict[str, dict[str, Any]]) -> list[str]:
+    """Return what is wrong with the models and what to try, each with the model's name where there are several."""
+    several = sum(not row["reference"] for row in rows) > 1
+    return [
+        f"{row['name']}: {text}" if several else f"{text[:1].upper()}{text[1:]}"
+        for row in rows
+        if not row["reference"]
+        for text in trials[row["name"]].get("exhibits", {}).get("findings", [])
+    ]
+
+
 def spreads(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Return the values of every seed, for rows with several."""
     found = []
