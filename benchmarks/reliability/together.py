@@ -30,6 +30,7 @@ from genlearn.models import (
     VAE,
     VAEGAN,
     VQVAE,
+    Autoencoder,
     BayesNet,
     Copycat,
     DensityTree,
@@ -130,6 +131,14 @@ NETS: dict[str, Case] = {
     "vqvae, colour images, conv": Case(
         VQVAE, QUANTISED | {"net": "conv", "prior": "pixelcnn", "output": "mean"}, "colour", ROUNDED
     ),
+    "autoencoder": Case(Autoencoder, SMALL | {"components": "auto"}, bar=ROUNDED),
+    "autoencoder, table": Case(Autoencoder, SMALL | {"components": 3, "smooth": "spectral"}, "table", ROUNDED),
+    "autoencoder, flow": Case(Autoencoder, SMALL | {"density": "flow", "smooth": "gradient"}, "table", ROUNDED),
+    "autoencoder, colour images, conv": Case(
+        Autoencoder, CONV | {"components": 3, "smooth": "none", "output": "mean"}, "colour", ROUNDED
+    ),
+    "autoencoder, resnet": Case(Autoencoder, CONV | {"components": 3, "net": "resnet"}, "colour", ROUNDED),
+    "autoencoder, mlp": Case(Autoencoder, SMALL | {"components": 3, "net": "mlp"}, "binary", ROUNDED),
     "vaegan": Case(VAEGAN, SMALL, bar=ROUNDED),
     "vaegan, table": Case(VAEGAN, SMALL, "table", ROUNDED),
     "vaegan, colour images, conv": Case(VAEGAN, CONV, "colour", ROUNDED),

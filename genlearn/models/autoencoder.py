@@ -75,8 +75,7 @@ class Autoencoder(Latent, Scores, Encodes, Imputes, Conditional, Neural):
         layers: Transforms of the flow.
         share: Share of the steps that the flow is trained for.
         samples: Importance samples of `score`.
-        output: `sample` draws records from p(x | z), `mean` returns its mean; `auto` is `mean` for images, where noise of single pixels
-            is no part of the picture, else `sample`.
+        output: `sample` draws records from p(x | z); `mean` returns its mean (smoother to look at, but not a draw from p).
 
     References:
         From Variational to Deterministic Autoencoders (Ghosh et al., 2020), https://arxiv.org/abs/1903.12436
@@ -103,7 +102,7 @@ class Autoencoder(Latent, Scores, Encodes, Imputes, Conditional, Neural):
     layers: int = 4
     share: float = 0.3
     samples: int = 100
-    output: Literal["auto", "sample", "mean"] = "auto"
+    output: Literal["sample", "mean"] = "sample"
 
     kind: ClassVar[Exactness] = "bound"
 
@@ -270,18 +269,13 @@ class Autoencoder(Latent, Scores, Encodes, Imputes, Conditional, Neural):
         """Number of latent dimensions."""
         return self.latent
 
-    @property
-    def _draws(self) -> bool:
-        """Whether records are drawn from p(x | z), rather than its mean."""
-        return self.output == "sample" or (self.output == "auto" and self.layout_.image is None)
-
     def _sample(self, n: int, rng: torch.Generator, given: Given | None) -> Code:
         y, law = self._draw_labels(n, rng, given), self._law
         chunks = []
         for i in range(0, n, CHUNK):
             rows = slice(i, min(i + CHUNK, n))
             head = self._head(self.net_, law.draw(rows.stop - i, None if y is None else y[rows], rng))
-            chunks.append(head.sample(rng) if self._draws else head.mean())
+            chunks.append(head.sample(rng) if self.output == "sample" else head.mean())
         return Code(torch.cat(chunks), y)
 
     def _log_prob(self, code: Code) -> Tensor:
@@ -342,7 +336,7 @@ class Autoencoder(Latent, Scores, Encodes, Imputes, Conditional, Neural):
             if how == "draw" or sweep < GIBBS_SWEEPS - 1:
                 z = z + self.spread_ * torch.randn(z.shape, generator=rng)
             head = self._head(self.net_, z).without_absent()
-            filled = head.sample(rng) if how == "draw" and self._draws else head.mean()
+            filled = head.sample(rng) if how == "draw" and self.output == "sample" else head.mean()
             x = torch.where(code.mask, code.x.to(torch.float64), filled)
         return Code(x, self._known_labels(code))
 
