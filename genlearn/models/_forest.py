@@ -137,6 +137,17 @@ class Trees:
         """Number of leaves of all trees."""
         return int((self.feature < 0).sum())
 
+    def sizes(self) -> list[tuple[int, int]]:
+        """Return leaves and depth of every tree."""
+        tree, leaves, depth, first = torch.arange(self.count), torch.zeros(self.count), torch.zeros(self.count), 0
+        floor = 0
+        while len(tree):
+            inner = self.feature[first : first + len(tree)] >= 0
+            leaves += torch.bincount(tree[~inner], minlength=self.count)
+            depth[tree] = floor
+            first, floor, tree = first + len(tree), floor + 1, tree[inner].repeat_interleave(2)
+        return list(zip(leaves.int().tolist(), depth.int().tolist(), strict=True))
+
     @cached_property
     def _steps(self) -> tuple[Tensor, Tensor, Tensor]:
         """Column, threshold and left child of every node; a leaf leads to itself."""

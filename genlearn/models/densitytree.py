@@ -167,6 +167,10 @@ class DensityTree(Scores, Imputes, Conditional, Model):
     def _leaves(self) -> Leaves:
         return Leaves(self._cells, self.weights_, self.tables_)
 
+    def tree_sizes(self) -> list[tuple[str, int, int | None]]:
+        """Return (name, leaves, depth) of the tree, for reports; splits are not kept, only what the leaves hold."""
+        return [("", len(self.weights_), None)]
+
     def _check_learned(self) -> None:
         super()._check_learned()
         Bins(self.knots_, self.cdf_, self.tails_, self.cuts_).check(len(self.layout_.columns("real")))

@@ -211,6 +211,11 @@ class Forest(Scores, Imputes, Conditional, Model):
             self._known = known = self.tables_, law
         return known[1]
 
+    def tree_sizes(self) -> list[tuple[str, int, int | None]]:
+        """Return (name, leaves, depth) of every tree, for reports; of Gaussian leaves no trees are kept."""
+        law = self._law
+        return [("", *size) for size in law.trees.sizes()] if isinstance(law, Leaves) else []
+
     def _check_learned(self) -> None:
         super()._check_learned()
         if not isinstance(self.law_, str) or self.law_ not in FEWEST:

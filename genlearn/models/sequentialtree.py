@@ -213,6 +213,11 @@ class SequentialTree(Scores, Imputes, Conditional, Model):
             node, place = node + nodes, place + width
         return found
 
+    def tree_sizes(self) -> list[tuple[str, int, int | None]]:
+        """Return (column, leaves, depth) of every tree, for reports."""
+        names = [f"{f.name}[{i}]" if f.size > 1 else f.name for f in self.layout_.fields for i in range(f.size)]
+        return [(names[law.column], len(law.tree.leaves), len(law.tree.tiers)) for law in self._laws]
+
     def _check_learned(self) -> None:
         super()._check_learned()
         d = self.layout_.size

@@ -17,7 +17,7 @@ from ..metrics import Copies, Judgement
 from ..metrics.latent_diagnosis import diagnose
 from ..metrics.schema import Schema
 from ..model import Conditional, Encodes, Model
-from . import latent, network, sketch
+from . import latent, network, sketch, trees
 from .pictures import grid as lay_out
 from .pictures import pixels, rows_of, save_picture, save_records, stacked
 from .rows import Trial
@@ -96,6 +96,8 @@ def show(
         trial.exhibits["findings"] = [str(f) for f in diagnose(model, data, metrics=judgement.metrics)]
     if isinstance(model, network.HasGraph):
         trial.exhibits["graph"] = network.exhibit(model)
+    if isinstance(model, trees.HasTrees):
+        trial.exhibits["trees"] = trees.exhibit(model)
 
 
 def _show_rows(trial: Trial, model: Model, data: Dataset, fake: Records) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from .. import store
 from ..errors import Problem
-from . import columns, latent, network, plates, sections
+from . import columns, latent, network, plates, sections, trees
 from .album import Album
 from .board import duration
 from .rows import Row, Trial
@@ -129,6 +129,7 @@ def _shown(
         "columns": columns.view(rows, trials) if table else None,
         "latents": [latent.view(row, kept, homes[row["name"]], album) for row, kept in spaces if kept],
         "graphs": network.view(rows, trials),
+        "trees": trees.view(rows, trials),
         "curves": [c for row in rows if (c := plates.curves(row, homes[row["name"]]))],
         "costs": sections.costs(rows),
         "notes": sections.codec_notes(rows),
