@@ -147,7 +147,7 @@ class Ladder(nn.Module):
         self.label = nn.Linear(labels, 2 * width, bias=False) if labels else None
 
     def features(self, x: Tensor, label: Tensor) -> list[Tensor]:
-        """Return what all draws of a record share: features at every resolution, from coarse to fine."""
+        """Return what all draws of a record share: what every rung sees of it, from coarse to fine."""
         h = self.stem(self._folded(x))
         if self.label is not None:
             h = h + self.label(label)[:, : self.width, None, None].to(h.dtype)
@@ -155,7 +155,8 @@ class Ladder(nn.Module):
         for grid, block in zip(reversed(self.grids), reversed(self.up), strict=True):
             h = block(h if h.shape[2:] == grid else F.adaptive_avg_pool2d(h, grid))
             found.append(h)
-        return found[::-1]
+        found.reverse()
+        return [rung.bridge(found[place]) for rung, place in zip(self.rungs, self.places, strict=True)]
 
     def draw(self, features: list[Tensor], label: Tensor, eps: Tensor) -> Draw:
         """Draw from the posteriors with noise `(n, latents)`."""
@@ -165,7 +166,7 @@ class Ladder(nn.Module):
         h = features[0][:, :0]
         for i, (place, noise) in enumerate(zip(self.places, eps.split(self.sizes, 1), strict=True)):
             h, rung = self._arrive(h, i, label, features[0].dtype), self.rungs[i]
-            mean, log_sd = rung.posterior(h, features[place])
+            mean, log_sd = rung.posterior(h, features[i])
             noise = self._grid(noise, place)
             u = mean + torch.exp(log_sd) * noise
             h = rung.add(h, u)
@@ -180,6 +181,18 @@ class Ladder(nn.Module):
         for i, (place, part) in enumerate(zip(self.places, u.split(self.sizes, 1), strict=True)):
             h = self.rungs[i].add(self._arrive(h, i, label, u.dtype), self._grid(part, place))
         return self._pixels(h)
+
+    def posterior(self, features: list[Tensor], label: Tensor, known: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Return mean and log deviation of the layer below those `known` `(n, k)`, in units of its prior; None below the last."""
+        h, start = known[:, :0], 0
+        for i, (place, size) in enumerate(zip(self.places, self.sizes, strict=True)):
+            h = self._arrive(h, i, label, features[0].dtype)
+            if start == known.shape[1]:
+                mean, log_sd = (t.permute(0, 2, 3, 1).flatten(1) for t in self.rungs[i].posterior(h, features[place]))
+                return mean, log_sd
+            h = self.rungs[i].add(h, self._grid(known[:, start : start + size], place))
+            start += size
+        return None
 
     # -- the way of the state ----------------------------------------------------------------------------------------
     def _arrive(self, h: Tensor, i: int, label: Tensor, dtype: torch.dtype) -> Tensor:
@@ -248,8 +261,8 @@ class Rung(nn.Module):
             self.prior.weight.mul_(0.1)
 
     def posterior(self, h: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean and log deviation in units of the prior."""
-        mean, log_sd = self.stats(F.silu(self.look(h) + self.bridge(features))).float().chunk(2, 1)
+        """Return mean and log deviation in units of the prior, from the state and what the bridge made of the record."""
+        mean, log_sd = self.stats(F.silu(self.look(h) + features)).float().chunk(2, 1)
         return mean, log_sd.clamp(-SHARPEST, STEEPEST)
 
     def add(self, h: Tensor, u: Tensor) -> Tensor:
