@@ -1,3 +1,3 @@
 """The classical families beside published figures and peers: `python -m benchmarks.classical [PART ...]`."""
 
-PARTS: tuple[str, ...] = ("twosample", "twenty", "networks", "forest", "gmm", "imputation")
+PARTS: tuple[str, ...] = ("twosample", "twenty", "networks", "forest", "gmm", "imputation", "compare")
