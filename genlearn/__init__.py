@@ -9,7 +9,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "read": "data", "Dataset": "data", "Records": "data", "Board": "compare",
-    "Problem": "errors", "Model": "model", "check_model": "testing",
+    "Problem": "errors", "Model": "model", "check_model": "testing", "diagnose": "metrics",
 }  # fmt: skip
 __all__ = ["__version__", "compare", "load", *_HOMES]
 

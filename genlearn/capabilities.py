@@ -342,7 +342,7 @@ GIVEN_BY: dict[str, Any] = (
         if not name.startswith("_") and name not in ("verb", "lacks", "kind", "conditions")
     }
     | {name: Scores for name in ("predict", "predict_proba", "classes_")}
-    | {"bounds": Latent, "draw_latents": Latent}
+    | dict.fromkeys(("bounds", "draw_latents", "layer_kl"), Latent)
     | {name: Encodes for name in ("compress", "decompress", "decompress_records")}
 )
 

@@ -162,6 +162,25 @@ class Latent:
             raise Problem(f"n must be a whole number of at least 1, not {n!r}.")
         return self._draw_latents(int(n), self._fresh_rng(random_state)).cpu().float().numpy()
 
+    @final
+    @torch.no_grad()
+    def layer_kl(self: Any, data: Any, y: Any = None, *, draws: int = 8, random_state: int = 0) -> np.ndarray:
+        r"""Return `(layers,)` nats per record that each layer of latent vectors costs, from the top; one entry without a hierarchy.
+
+        That is \(\mathbb{E}_q[\log q(z_l) - \log p(z_l)]\), each law given the layers that it depends on.
+        """
+        self._check_fitted()
+        records, rng = self._records_of(data, y), self._fresh_rng(random_state)
+        if not len(records):
+            raise Problem("there are no records to encode. Give at least one.")
+        total: Any = 0.0
+        for _, block in records.blocks(max(1, CELLS // max(1, self.layout_.head_size * draws))):
+            code = self.codec_.transform(self.codec_.parse(block))
+            code.y = self._known_labels(code)
+            eps = torch.randn(len(code), draws, self.latents_, generator=rng)
+            total += self._gaps(code, eps).double().mean(1).sum(0)
+        return (total / len(records)).cpu().numpy()  # type: ignore[no-any-return]
+
     def _bounds_of(self: Any, block: Any, of: Callable[[Code], Tensor]) -> Tensor:
         """Return `(bounds, 2, n)` values and errors of records, over dequantisation noise and unknown labels."""
         raw, shifts = self.codec_.parse(block), [None]
@@ -187,6 +206,11 @@ class Latent:
         Gradients flow to z.
         """
         raise TypeError(f"{type(self).__name__} must define _log_joint")
+
+    def _gaps(self, code: Code, eps: Tensor) -> Tensor:
+        r"""Return \(\log q - \log p\) of every layer of latent vectors, `(n, k, layers)`: one layer, unless a model has more."""
+        z, log_q = self._propose(code, eps)
+        return (log_q - self._log_joint(code, z)[1])[..., None]
 
     def _draw_latents(self: Any, n: int, rng: torch.Generator) -> Tensor:
         """Draw `(n, latent)` vectors from the prior, standard normal unless a model knows better."""

@@ -21,7 +21,7 @@ from sklearn.base import clone
 from .data.records import Records
 from .engine import Batch, Neural
 from .errors import MissingCapability, Problem
-from .model import CAPABILITIES, Conditional, Encodes, Imputes, Model, Scores, model_class
+from .model import CAPABILITIES, Conditional, Encodes, Imputes, Latent, Model, Scores, model_class
 
 CORRELATION = 0.8
 _COVARIANCE = np.array([[4.0, 2 * 0.5 * CORRELATION], [2 * 0.5 * CORRELATION, 0.25]])
@@ -337,6 +337,22 @@ def latent_space(case: Case) -> None:
     assert model.traverse(images[:1], 0, (-1.0, 0.0, 1.0)).shape == (3, 8, 8)
     frame = customers(5, 2)
     assert list(case.on("customers").reconstruct(Records("table", frame, target="churn"))) == list(frame)
+
+
+@_check(_can(Latent))
+def bounds_of_every_record_come_in_order(case: Case) -> None:
+    """By Jensen's inequality: no ELBO above its importance-weighted bound; of missing cells and unknown labels, too."""
+    images, y = digits()
+    frame = customers(6, 2).drop(columns="churn")
+    for data, records, labels in (("digits", images[:6], y[:6]), ("customers", frame, None)):
+        model: Any = case.on(data)
+        found = model.bounds(records, labels, draws=4, ais=3, chains=2)
+        values = [estimate.values for estimate in found.named.values()]
+        assert all(v.shape == (6,) and np.isfinite(v).all() for v in values)
+        assert (values[1] > values[0] - 1e-4 * np.abs(values[0])).all()
+    z = model.draw_latents(5, random_state=0)
+    assert z.shape == (5, model.latents_)
+    np.testing.assert_array_equal(z, model.draw_latents(5, random_state=0))
 
 
 # -- imputation ------------------------------------------------------------------------------------------------------

@@ -60,13 +60,14 @@ def _facts(opened: OpenRun, data: Any) -> dict[str, Any]:
 
 def _text(found: dict[str, Any]) -> str:
     """Return the measures, the dimensions that carry most, and the findings, as a person reads them."""
-    from ..report.latent_facts import TITLES
+    from ..report.latent_facts import title
 
     lines = [f"{found['model']} on {found['data']}, {found['n']:,} records"]
     rows = []
     for name, results in found["measures"].items():
         cells = [_figure(name, result) for result in results]
-        rows.append([TITLES[name][0], *cells, *[""] * (2 - len(cells)), TITLES[name][1]])
+        called, words = title(name)
+        rows.append([called, *cells, *[""] * (2 - len(cells)), words])
     widths = [max(len(row[k]) for row in [["", "latent vectors", "raw records"], *rows]) for k in range(3)]
     for row in [["", "latent vectors", "raw records", ""], *rows]:
         lines.append("  ".join(cell.ljust(width) for cell, width in zip(row, [*widths, 0], strict=True)).rstrip())

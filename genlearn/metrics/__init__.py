@@ -7,6 +7,7 @@ from .base import Metric, Result
 from .copies import Copies, tail_test
 from .copies import copies as copies_of
 from .intervals import paired_difference
+from .latent_diagnosis import Finding, diagnose
 from .nats import bits_per_dim, nats
 from .registry import METRICS
 from .yardstick import Columns, Judgement, Yardstick
@@ -15,12 +16,14 @@ __all__ = [
     "METRICS",
     "Columns",
     "Copies",
+    "Finding",
     "Judgement",
     "Metric",
     "Result",
     "Yardstick",
     "bits_per_dim",
     "copies_of",
+    "diagnose",
     "nats",
     "paired_difference",
     "tail_test",

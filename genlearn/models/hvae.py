@@ -217,6 +217,9 @@ class HVAE(Latent, Scores, Encodes, Imputes, Conditional, Neural):
         _, found = self._draws(self.net_, code.x, code.y, eps)
         return found.u, found.gaps.sum(2) + _standard(found.u)
 
+    def _gaps(self, code: Code, eps: Tensor) -> Tensor:
+        return self._draws(self.net_, code.x, code.y, eps)[1].gaps
+
     def _log_joint(self, code: Code, z: Tensor) -> tuple[Tensor, Tensor]:
         n, k, _ = z.shape
         y = None if code.y is None else code.y.repeat_interleave(k, 0)

@@ -15,6 +15,7 @@ from ..metrics.latent import active_units, kl
 from ..metrics.latent_information import information
 from ..metrics.latent_uses import linear_probe, purity
 from ..metrics.schema import Schema, as_word
+from ..model import Latent
 from . import drawings
 from .rows import numbers
 from .sections import figure
@@ -46,6 +47,8 @@ def measure(model: Any, data: Dataset, schema: Schema | None, mean: np.ndarray, 
     if (std > 0).all():
         mutual, aggregate = information(mean, std)
         found |= {"kl": [kl(mean, std)], "mutual": [mutual], "aggregate": [aggregate]}
+    if isinstance(model, Latent) and len(layers := model.layer_kl(_some(data.test))) > 1:
+        found |= {f"layer {k}": [Result(float(value), n=len(mean))] for k, value in enumerate(layers, 1)}
     for name, pair in uses(model, data, schema).items():
         found[name] = list(pair)
     return {name: [numbers(result) for result in results] for name, results in found.items()}
@@ -68,6 +71,11 @@ def uses(model: Any, data: Dataset, schema: Schema | None) -> dict[str, tuple[Re
         "purity": (purity(held_z, held_y), purity(held_raw, held_y)),
         "probe": (linear_probe(z, y, held_z, held_y), linear_probe(raw, y, held_raw, held_y)),
     }
+
+
+def _some(records: Records) -> Records:
+    """Return held-out records to measure by, drawn with a fixed seed."""
+    return records.take(np.sort(np.random.default_rng(0).permutation(len(records))[:JUDGED]))
 
 
 def _labelled(records: Records, most: int) -> tuple[Records, np.ndarray] | None:
@@ -100,18 +108,25 @@ def _raw(train: Records, schema: Schema | None, *parts: Records) -> list[np.ndar
 
 
 # -- what the page shows -----------------------------------------------------------------------------------------------
+def title(name: str) -> tuple[str, str]:
+    """Return what a measure is called, and what it says."""
+    if name.startswith("layer"):
+        return f"KL of {name}", "nats per record that this layer costs, given those above; layer 1 is the top"
+    return TITLES[name]
+
+
 def table(kept: dict[str, Any], told: bool) -> dict[str, Any]:
     """Return rows of the table of numbers, and notes below it."""
     rows, notes = [], []
     for name, results in kept.items():
-        title, words = TITLES[name]
+        called, words = title(name)
         whole = name == "active"
         cells = [figure(result, 0 if whole else 2) for result in results]
         if whole:
             cells[0]["value"] += f" {cells[0]['note']}"
         elif cells[0]["note"] and name != "kl":
-            notes.append(f"{title}: {cells[0]['note']}")
-        rows.append({"title": title, "words": words, "latent": cells[0], "raw": cells[1] if len(cells) > 1 else None})
+            notes.append(f"{called}: {cells[0]['note']}")
+        rows.append({"title": called, "words": words, "latent": cells[0], "raw": cells[1] if len(cells) > 1 else None})
     if told and "probe" in kept:
         notes.append(
             "the model is told the label, so its latent vectors need not hold it; here no label was shown to the encoder"

@@ -12,7 +12,7 @@ import torch
 from benchmarks.metrics.scores import Linear
 from benchmarks.variational.bounds import orthogonal
 from genlearn.errors import MissingCapability, Problem
-from genlearn.models import GMM, VAE
+from genlearn.models import GMM, HVAE, VAE
 from genlearn.nn.annealing import Start, annealed, powers
 
 BAR = 0.05
@@ -122,6 +122,19 @@ def test_the_prior_of_a_model_is_what_its_decoder_is_given() -> None:
     log_w, mean, _ = model.net_["codes"].components()
     centre = (log_w.exp()[:, None] * mean).sum(0).detach().numpy()
     assert z.mean(0) == pytest.approx(centre, abs=4.5 * float(z.std()) / 60)
+
+
+def test_layers_of_a_hierarchy_cost_what_it_costs_in_all() -> None:
+    x = np.random.default_rng(0).normal(size=(200, 3)) + np.random.default_rng(1).integers(2, size=(200, 1)) * 3.0
+    model: Any = HVAE(latent=(3, 2), hidden=(16, 8), steps=60, random_state=0).fit(x)
+    layers = model.layer_kl(x, draws=64)
+    assert layers.shape == (2,)
+    found = model.bounds(x, draws=64)
+    error = 4 * found.elbo.error
+    assert layers.sum() == pytest.approx(found.kl, abs=error + 0.05)
+    assert found.iw.value >= found.elbo.value
+    flat: Any = VAE(latent=2, hidden=(8,), steps=20, random_state=0).fit(x)
+    assert flat.layer_kl(x, draws=64) == pytest.approx([flat.bounds(x, draws=64).kl], abs=0.1)
 
 
 @pytest.mark.parametrize("wrong", [{"draws": 0}, {"ais": -1}, {"chains": 1.5}, {"start": "nowhere"}])
