@@ -17,10 +17,11 @@ from ..nn import one_hot
 from ..nn.ladder import Chain, Draw, Ladder
 from ..nn.priors import LOG_2PI
 from ._bounds import RecordNoise
+from ._inpaint import completed
 
-GIBBS_SWEEPS = 60
 CHUNK = 4096
 VALUES = 2**22  # in the widest layer of a chunk
+MOST_RUNGS = 200
 SPREAD = 32  # draws that tell how far posteriors reach
 
 
@@ -61,6 +62,8 @@ class HVAE(Latent, Scores, Encodes, Imputes, Conditional, Neural):
         free_nats: KL per layer (mean over a batch) that costs nothing.
         samples: Importance samples of `score`.
         output: `sample` draws records from p(x | z); `mean` returns its mean.
+        filling: How unknown values are drawn: `gibbs` encodes, draws and encodes again; `resample` weighs these draws by how well
+            they explain what is known, which corrects an encoder that misses the posterior.
 
     References:
         Importance Weighted Autoencoders (Burda et al., 2016; mlp with two layers), https://arxiv.org/abs/1509.00519
@@ -92,6 +95,7 @@ class HVAE(Latent, Scores, Encodes, Imputes, Conditional, Neural):
     free_nats: float = 0.0
     samples: int = 100
     output: Literal["sample", "mean"] = "sample"
+    filling: Literal["gibbs", "resample"] = "gibbs"
     ema: float = 0.999
     clip: float | None = 200.0
 
@@ -108,7 +112,7 @@ class HVAE(Latent, Scores, Encodes, Imputes, Conditional, Neural):
         yield from super()._rules()
         yield "latent", len(self.latent) > 0, "one size or more"
         yield "hidden", len(self.hidden) == len(self.latent), f"as many sizes as latent has, {len(self.latent)}"
-        yield "rungs", len(self.rungs) > 0, "one number or more"
+        yield "rungs", 0 < sum(self.rungs) <= MOST_RUNGS, f"some, and at most {MOST_RUNGS} in all"
         yield "dropout", 0 <= self.dropout < 1, "from 0 to below 1"
         yield "beta", self.beta >= 0, "0 or more"
         yield "warmup", 0 <= self.warmup <= 1, "from 0 to 1"
@@ -252,24 +256,19 @@ class HVAE(Latent, Scores, Encodes, Imputes, Conditional, Neural):
                  for i in range(0, len(z), rows)]  # fmt: skip
         return Code(torch.cat(parts), y)
 
-    def _impute(self, code: Code, how: How, rng: torch.Generator) -> Code:
-        """Pseudo-Gibbs: draw latents of the completed record, draw the unknown part from p(x | z); repeat.
+    def _codes_exactly(self) -> bool:
+        return self._climbs
 
-        References:
-            Stochastic Backpropagation (Rezende et al., 2014, appendix F), https://arxiv.org/abs/1401.4082
-        """
-        assert code.mask is not None
-        y = self._known_labels(code)
-        label, known = self._label(y, code.x), code.x.to(torch.float64)
-        x = known.masked_fill(~code.mask, math.nan)
-        for sweep in range(GIBBS_SWEEPS):
-            settle = sweep == GIBBS_SWEEPS - 1 and how != "draw"
-            eps = torch.zeros(len(x), self.latents_) if settle else torch.randn(len(x), self.latents_, generator=rng)
-            found = self.net_.draw(self.net_.features(self.layout_.embed(x), label), label, eps)
-            head = self.layout_.head(found.params, self.mixtures).without_absent()
-            filled = head.sample(rng) if how == "draw" and self.output == "sample" else head.mean()
-            x = torch.where(code.mask, known, filled)
-        return Code(x, y)
+    def _bits_back(self, code: Code, known: Tensor) -> tuple[Tensor, Tensor] | None:
+        label = self._label(code.y, code.x)
+        features = self.net_.features(self.layout_.embed(code.x), label)
+        return self.net_.posterior(features, label, known)  # type: ignore[no-any-return]
+
+    def _observed(self, u: Tensor, y: Tensor | None) -> Head:
+        return self._head(self.net_, u, y)
+
+    def _impute(self, code: Code, how: How, rng: torch.Generator) -> Code:
+        return completed(self, code, how, rng, self.filling)
 
     def _rows(self) -> int:
         """Return how many records go through the net at a time."""

@@ -7,7 +7,7 @@ all of them are standard normal, whatever the layers above say.
 from __future__ import annotations
 
 import itertools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -142,7 +142,7 @@ class Ladder(nn.Module):
         self.stem = nn.Conv2d(shape[0] * self.fold**2, width, kernel, padding=kernel // 2)
         self.up = nn.ModuleList(Residual(width, kernel, dropout, 1.0) for _ in self.grids)
         self.start = nn.ParameterList(nn.Parameter(torch.zeros(1, width, *grid)) for grid in self.grids)
-        self.rungs = nn.ModuleList(Rung(width, channels, kernel, dropout, depth**-0.5) for _ in self.places)
+        self.rungs: Any = nn.ModuleList(Rung(width, channels, kernel, dropout, depth**-0.5) for _ in self.places)
         self.end = nn.Conv2d(width, out * self.fold**2, kernel, padding=kernel // 2)
         self.label = nn.Linear(labels, 2 * width, bias=False) if labels else None
 
@@ -188,7 +188,7 @@ class Ladder(nn.Module):
         for i, (place, size) in enumerate(zip(self.places, self.sizes, strict=True)):
             h = self._arrive(h, i, label, features[0].dtype)
             if start == known.shape[1]:
-                mean, log_sd = (t.permute(0, 2, 3, 1).flatten(1) for t in self.rungs[i].posterior(h, features[place]))
+                mean, log_sd = (t.permute(0, 2, 3, 1).flatten(1) for t in self.rungs[i].posterior(h, features[i]))
                 return mean, log_sd
             h = self.rungs[i].add(h, self._grid(known[:, start : start + size], place))
             start += size
