@@ -19,8 +19,8 @@ from ._rows import Rows
 from ._starts import Starts
 from ._tasks import Task, best_count
 
-SEARCHED, MOST = 20_000, 128  # codes and components that the search for the best number of components goes through
-PASSES, GAIN = 60, 1e-3  # most passes of EM, and the gain in nats per record that is worth another one
+SEARCHED, MOST = 10_000, 128  # codes and components that the search for the best number of components goes through
+PASSES, GAIN = 40, 5e-3  # most passes of EM, and the gain in nats per record that is worth another one
 STRENGTH, SMOOTHING = 0.5, 0.1  # pseudo-records per component: for each dimension, for the labels
 PACE = 0.02  # share of a batch in the running moments
 NARROWEST = 1e-4

@@ -70,7 +70,7 @@ class Autoencoder(Latent, Scores, Encodes, Imputes, Conditional, Neural):
         smooth: Penalty on the decoder, see the table.
         strength: Its weight \(\lambda\).
         density: Law of the codes, see the table.
-        components: Components of the mixture; `auto` tries 1, 2, 4, ... (128 at most, on 20,000 codes at most) and takes the number
+        components: Components of the mixture; `auto` tries 1, 2, 4, ... (128 at most, on 10,000 codes at most) and takes the number
             that held-out codes find likeliest.
         layers: Transforms of the flow.
         share: Share of the steps that the flow is trained for.
