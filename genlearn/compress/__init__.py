@@ -51,8 +51,8 @@ def compress(model: Any, records: Records, *, lossy: bool = False, step: float =
         raise Problem(f"step must lie between 0.001 and 1000, not {step}.")
     if not lossy and not model._codes_exactly():
         raise Problem(
-            f"this {model.name()} writes nothing down exactly; a vae with prior normal and inference diagonal does. "
-            "Compress with loss (lossy=True, --lossy)."
+            f"this {model.name()} writes nothing down exactly. A vae with prior normal and inference diagonal does, and an hvae with "
+            "net ladder. Compress with loss (lossy=True, --lossy)."
         )
     with _alike():
         code = model.codec_.transform(model.codec_.parse(records))
@@ -87,9 +87,15 @@ def _write_lossless(model: Any, form: Container, code: Code, y: Tensor | None, k
     values = coder.factors.values(code.x.numpy())
     form.check = _checksum(values, y, known)
     stack, labels = Stack(form.lanes), _law_of_labels(model, form)
-    for start in reversed(range(0, form.count, form.block)):
+    begins = range(0, form.count, form.block)
+    for done, start in enumerate(reversed(begins)):
         rows = slice(start, min(start + form.block, form.count))
-        coder.write(stack, values[rows], None if y is None else y[rows])
+        told = None if y is None else y[rows]
+        if form.plain == done and coder.lacks_bits(stack, values[rows], told):
+            coder.write_plainly(stack, values[rows], told)
+            form.plain += 1
+        else:
+            coder.write(stack, values[rows], told)
         if labels is not None and y is not None and known is not None:
             labels.write(stack, y[rows], known[rows])
     form.words = stack.words(Container.fewest_words(form.count))
@@ -97,7 +103,8 @@ def _write_lossless(model: Any, form: Container, code: Code, y: Tensor | None, k
 
 def _read_lossless(model: Any, form: Container) -> Code:
     coder = BitsBack(model, form.block)
-    sizes, labels, stack = coder.sizes(), _law_of_labels(model, form), Stack(form.lanes, form.words)
+    labels, stack = _law_of_labels(model, form), Stack(form.lanes, form.words)
+    first_plain = (-(-form.count // form.block) - form.plain) * form.block
     values, ys, flags = np.empty((form.count, model.layout_.size), np.int64), [], []
     for start in range(0, form.count, form.block):
         rows = slice(start, min(start + form.block, form.count))
@@ -106,7 +113,7 @@ def _read_lossless(model: Any, form: Container) -> Code:
             y, known = labels.read(stack, rows.stop - start)
             ys.append(y)
             flags.append(known)
-        values[rows] = coder.read(stack, rows.stop - start, y, sizes)
+        values[rows] = (coder.read_plainly if start >= first_plain else coder.read)(stack, rows.stop - start, y)
     stack.check_bottom()
     every, known = (torch.cat(ys), np.concatenate(flags)) if ys else (None, None)
     if _checksum(values, every, known) != form.check:
@@ -179,6 +186,7 @@ def _form(model: Any, code: Code, lossy: bool, step: float, known: np.ndarray | 
         block=int(np.clip(n // PER_BLOCK, 1, MOST_BLOCK)),
         count=n,
         labelled=0 if known is None else int(known.sum()),
+        plain=0,
         step=float(np.float32(step if lossy else 0)),
         model=digest_of_model(model),
         layout=digest_of_layout(model),

@@ -5,7 +5,7 @@
 | 4 | `GLRN` |
 | 1, 1 | version; 0 lossless, 1 lossy |
 | 2, 2 | lanes of the stack; records that the nets see at a time |
-| 4, 4 | records; how many of them bring a label |
+| 4, 4, 4 | records; how many of them bring a label; blocks that are written without latent numbers |
 | 4 | step of a lossy file, float32 |
 | 8, 4 | digests of the model's weights and of the layout |
 | 4 | CRC-32 of what was coded |
@@ -44,6 +44,7 @@ class Container:
         block: Records that the nets see at a time.
         count: Records.
         labelled: How many of them bring a label.
+        plain: Blocks of a lossless file, the last ones, that are written without latent numbers.
         step: Of a lossy file.
         model: Digest of the model.
         layout: Digest of the layout.
@@ -56,18 +57,19 @@ class Container:
     block: int
     count: int
     labelled: int
+    plain: int
     step: float
     model: bytes
     layout: bytes
     check: int
     words: np.ndarray
 
-    HEADER: ClassVar[struct.Struct] = struct.Struct("<4sBBHHIIf8s4sI")
+    HEADER: ClassVar[struct.Struct] = struct.Struct("<4sBBHHIIIf8s4sI")
 
     def to_bytes(self) -> bytes:
         """Return the file."""
         head = self.HEADER.pack(
-            MAGIC, VERSION, self.lossy, self.lanes, self.block, self.count, self.labelled, self.step, self.model,
+            MAGIC, VERSION, self.lossy, self.lanes, self.block, self.count, self.labelled, self.plain, self.step, self.model,
             self.layout, self.check,
         )  # fmt: skip
         body = head + self.words.astype("<u4").tobytes()
@@ -96,7 +98,7 @@ class Container:
         words = np.frombuffer(data, "<u4", offset=size)[:-1]
         found = cls(lossy == 1, *numbers, words)
         sound = lossy <= 1 and 1 <= found.lanes <= MOST_LANES and 1 <= found.block <= MOST_BLOCK
-        sound = sound and 2 * found.lanes <= len(words) and found.labelled <= found.count
+        sound = sound and 2 * found.lanes <= len(words) and max(found.labelled, found.plain) <= found.count
         sound = sound and 1 <= found.count <= MOST_PER_BYTE * len(data) and math.isfinite(found.step)
         if not sound or (not 1e-4 < found.step < 1e4 if found.lossy else found.step != 0):
             raise Problem("the file is damaged (its header makes no sense). Compress again, or restore the file.")

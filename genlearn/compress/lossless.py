@@ -5,12 +5,16 @@ costs \(-\log_2 p(x \mid z) - \log_2 p(z) + \log_2 q(z \mid x)\) bits: the negat
 A latent number is one of 16,384 cells that the prior fills alike. Latent numbers may come in groups, each of whose posteriors knows
 those before.
 
+The first records find no bits to read. Where that is shorter, they are written under \(p(x \mid u = 0)\), without latent numbers,
+until the stack holds what the next ones want to read.
+
 References:
     Practical Lossless Compression with Latent Variables using Bits Back Coding (Townsend et al., 2019), https://arxiv.org/abs/1901.04866
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -18,7 +22,7 @@ import torch
 from torch import Tensor
 
 from ..errors import Problem
-from ..layout import Code
+from ..layout import Code, Head
 from .factors import Factors
 from .laws import BINS, Normal, Table, Uniform, quantiles
 from .rans import Stack
@@ -39,6 +43,7 @@ class BitsBack:
 
     def __init__(self, model: Any, block: int) -> None:
         self.model, self.block, self.factors = model, block, Factors(model.layout_)
+        self.sizes = self._sizes()
 
     def write(self, stack: Stack, values: np.ndarray, y: Tensor | None) -> None:
         """Push a block of records."""
@@ -51,20 +56,41 @@ class BitsBack:
         self.factors.push(stack, head, values)
         stack.push(Uniform(cells.size, BINS), cells.ravel())
 
-    def read(self, stack: Stack, rows: int, y: Tensor | None, sizes: list[int]) -> np.ndarray:
-        """Pop a block of records, given how many latent numbers each group has."""
-        cells = stack.pop(Uniform(rows * sum(sizes), BINS)).reshape(rows, -1)
+    def lacks_bits(self, stack: Stack, values: np.ndarray, y: Tensor | None) -> bool:
+        """Return whether a block is shorter without latent numbers, since there are too few bits to read them from."""
+        code, rows = self._code(values, y), len(values)
+        u, kl = _middles(self.model, code)
+        plain, nats = (h.log_prob(code.x)[:rows].sum() for h in (self._plain(y), self.model._observed(u, code.y)))
+        back = float(kl[:rows].sum() - nats) / math.log(2)
+        read = rows * sum(self.sizes) * math.log2(BINS) - float(kl[:rows].sum()) / math.log(2)
+        alone = -float(plain) / math.log(2)
+        return alone < back + min(alone, max(0.0, read - stack.bits))
+
+    def write_plainly(self, stack: Stack, values: np.ndarray, y: Tensor | None) -> None:
+        """Push a block of records without latent numbers."""
+        self.factors.push(stack, self._plain(y), values)
+
+    def read_plainly(self, stack: Stack, rows: int, y: Tensor | None) -> np.ndarray:
+        """Pop a block of records without latent numbers."""
+        return self.factors.pop(stack, self._plain(y), rows)
+
+    def _plain(self, y: Tensor | None) -> Head:
+        return self.model._observed(torch.zeros(self.block, sum(self.sizes)), self._padded(y))
+
+    def read(self, stack: Stack, rows: int, y: Tensor | None) -> np.ndarray:
+        """Pop a block of records."""
+        cells = stack.pop(Uniform(rows * sum(self.sizes), BINS)).reshape(rows, -1)
         labels = self._padded(y)
         values = self.factors.pop(stack, self.model._observed(self._latents(cells), labels), rows)
         code = self._code(values, y)
-        ends = np.cumsum(sizes)
-        for start, end in reversed(list(zip(ends - sizes, ends, strict=True))):
+        ends = np.cumsum(self.sizes)
+        for start, end in reversed(list(zip(ends - self.sizes, ends, strict=True))):
             posterior = self._posterior(code, cells[:, :start])
             assert posterior is not None
             stack.push(Normal(*posterior, EDGES), cells[:, start:end].ravel())
         return values
 
-    def sizes(self) -> list[int]:
+    def _sizes(self) -> list[int]:
         """Return how many latent numbers each group has."""
         empty = Code(torch.zeros(self.block, self.model.layout_.size, dtype=torch.float64), self._padded(None))
         cells, found = np.zeros((self.block, 0), np.int64), []
@@ -107,13 +133,19 @@ def likeliest_labels(model: Any, code: Code) -> Tensor:
     every = []
     for label in range(model.layout_.labels):
         told = Code(code.x, torch.full((len(code),), label))
-        u, bound = torch.zeros(len(code), 0), torch.zeros(len(code))
-        while (posterior := model._bits_back(told, u)) is not None:
-            mean, log_sd = posterior
-            bound = bound - (0.5 * (mean.square() + torch.exp(2 * log_sd) - 1) - log_sd).sum(1)
-            u = torch.cat([u, mean], 1)
-        every.append(bound + model._observed(u, told.y).log_prob(code.x) + torch.log(model.label_prior_[label]))
+        u, kl = _middles(model, told)
+        every.append(model._observed(u, told.y).log_prob(code.x) - kl + torch.log(model.label_prior_[label]))
     return torch.stack(every).argmax(0)
+
+
+def _middles(model: Any, code: Code) -> tuple[Tensor, Tensor]:
+    """Return the means of all latent numbers, each group given those before, and the KL of their posteriors in nats."""
+    u, kl = torch.zeros(len(code), 0), torch.zeros(len(code))
+    while (posterior := model._bits_back(code, u)) is not None:
+        mean, log_sd = posterior
+        kl = kl + (0.5 * (mean.square() + torch.exp(2 * log_sd) - 1) - log_sd).sum(1)
+        u = torch.cat([u, mean], 1)
+    return u, kl
 
 
 class Labels:

@@ -53,6 +53,11 @@ class Stack:
         deeper = _thin(self._bottom.random_raw(max(0, least - len(heads) - self._height)))[::-1]
         return np.concatenate([heads, deeper, self._pile[: self._height]])
 
+    @property
+    def bits(self) -> int:
+        """Bits on the pile."""
+        return 32 * self._height
+
     def push(self, law: Law, symbols: np.ndarray) -> None:
         """Push one symbol under each of the laws."""
         rows = slice(0, law.size)
