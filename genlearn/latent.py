@@ -183,7 +183,8 @@ class Latent:
 
     def _bounds_of(self: Any, block: Any, of: Callable[[Code], Tensor]) -> Tensor:
         """Return `(bounds, 2, n)` values and errors of records, over dequantisation noise and unknown labels."""
-        raw, shifts = self.codec_.parse(block), [None]
+        raw = self.codec_.parse(block)
+        shifts: list[Tensor | None] = [None]
         if self.codec_.kind != "exact":
             rng = self._rng("score")
             shifts = [torch.rand(self.layout_.size, generator=rng) for _ in range(DEQUANTISATION_DRAWS)]

@@ -307,8 +307,9 @@ def _tell(job: Job, shared: Shared) -> None:
     keys = ("model", "state", "settings", "seed", "steps", "seconds", "values", "data")
     samples = str(job.out / job.facts["samples"])
     found = {"run": str(job.out), **{k: job.facts.get(k) for k in keys}, "samples": samples}
-    found["findings"] = job.facts.get("findings", [])
-    note(*(f"beware: {text}" for text in found["findings"]))
+    findings = job.facts.get("findings", [])
+    found["findings"] = findings
+    note(*(f"beware: {text}" for text in findings))
     report = job.out / "report.html"
     found["report"] = str(report) if report.exists() else None
     places = f"model  {job.out}      samples  {samples}" + (f"      report  {report}" if report.exists() else "")

@@ -143,7 +143,7 @@ def spectrum(carries: Sequence[float], unit: str, colour: int, name: str) -> str
         colour: Number of the model's colour.
         name: The model.
     """
-    width, height, left, bottom, top = 420.0, 122.0, 44.0, 18.0, 8.0
+    width, height, left, bottom, top = 300.0, 122.0, 44.0, 18.0, 8.0
     shown = [max(0.0, value) for value in carries[:DRAWN]]
     peak, ground = max(*shown, 1e-9, 0.0), height - bottom
     step = (width - left - 6) / len(shown)
