@@ -102,6 +102,7 @@ NETS: dict[str, Case] = {
     "vae, binary images": Case(VAE, SMALL | {"net": "mlp", "beta": 0.5, "warmup": 0.0}, "binary", ROUNDED),
     "vae, colour images, conv": Case(VAE, CONV | {"warmup": 0.0}, "colour", ROUNDED),
     "vae, labels, warm-up": Case(VAE, SMALL, "table", BLIND),
+    "vae, some labels": Case(VAE, SMALL | {"net": "mlp", "warmup": 0.0, "shift": 0.2}, "some labels", ROUNDED),
     "vae, free nats": Case(VAE, SMALL | {"free_nats": 0.05, "output": "mean"}, bar=ROUNDED),
     "vae, accumulate, ema, clip": Case(VAE, SMALL | {"accumulate": 3, "ema": 0.9, "clip": 1.0}, bar=ROUNDED),
     "vae, adam": Case(VAE, SMALL | {"optimizer": "adam", "schedule": "linear", "weight_decay": 0.1}, bar=ROUNDED),
@@ -180,6 +181,9 @@ def records(name: str) -> dict[str, Any]:
     if name == "numbers":
         x = rng.normal(size=(117, 3)) @ rng.normal(size=(3, 3))
         return {"data": x[:96], "valid": x[96:]}
+    if name == "some labels":
+        whole = records("binary")
+        return whole | {"y": np.where(np.arange(96) % 3 == 0, whole["y"], None)}
     shape, high = ((117, 8, 8, 3), 256) if name == "colour" else ((117, 8, 8), 2)
     x, y = (rng.integers(0, high, shape) * (255 // (high - 1))).astype(np.uint8), rng.integers(0, 3, 117)
     return {"data": x[:96], "y": y[:96], "valid": (x[96:], y[96:])}

@@ -122,7 +122,7 @@ def pixels(records: Records) -> np.ndarray:
 def run(*, quick: bool = False) -> Report:
     """Train with few labels, then without any, and compare."""
     train, test = parts(quick)
-    steps, probing = (400, 200) if quick else (STEPS, PROBE_STEPS)
+    steps, probing = (200, 100) if quick else (STEPS, PROBE_STEPS)
     taught = [kept(f"semi {s}", lambda s=s: semi(train, test, s, steps), quick) for s in SEEDS]  # type: ignore[misc]
     alone = [kept(f"supervised {s}", lambda s=s: supervised(train, test, s), quick) for s in SEEDS]  # type: ignore[misc]
     probed = kept("probe", lambda: probe(train, test, probing), quick)
