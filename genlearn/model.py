@@ -95,7 +95,7 @@ class Model(Estimator):
         Arguments:
             data: A `Dataset` (its train part is learned, its valid part stops early), a DataFrame, a numeric array `(n, d)`,
                 uint8 images `(n, h, w[, c])`, `Records`, or a path.
-            y: Labels, one per record.
+            y: Labels, one per record; None or NaN where unknown (so are empty cells of a target column).
             valid: Validation records, in the form of `data`; with labels of their own, a pair `(records, labels)`.
             weights: How much every record to learn from counts, 0 or more each; only some models take them.
             out: Run folder for checkpoints, history and pictures.
