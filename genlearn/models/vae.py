@@ -30,9 +30,9 @@ from ..nn import (
     with_label,
 )
 from ._bounds import Posterior, discrepancy, gaussian_kl, total_correlation
+from ._inpaint import completed
 from ._semi import Deal, Guesses, Known
 
-GIBBS_SWEEPS = 60
 CHUNK = 4096
 SPREAD = 32  # draws that tell how far a bent posterior reaches
 
@@ -94,6 +94,8 @@ class VAE(Guesses, Latent, Scores, Encodes, Imputes, Conditional, Neural):
         layers: Transforms of flows.
         samples: Importance samples of `score`.
         output: `sample` draws records from p(x | z); `mean` returns its mean (sharper to look at, but not a draw from p).
+        filling: How unknown values are drawn: `gibbs` encodes, draws and encodes again; `resample` weighs these draws by how well
+            they explain what is known, which corrects an encoder that misses the posterior.
         smooth: Weight of the classifier's smoothness and of its labels' shares, where labels are guessed; the label of a known
             record has weight 1.
         radius: How far records with the same label may lie apart, as a share of the records' spread, where labels are guessed.
@@ -142,6 +144,7 @@ class VAE(Guesses, Latent, Scores, Encodes, Imputes, Conditional, Neural):
     layers: int = 2
     samples: int = 100
     output: Literal["sample", "mean"] = "sample"
+    filling: Literal["gibbs", "resample"] = "gibbs"
     smooth: float = 1.0
     radius: float = 0.25
     shift: float = 0.07
@@ -406,20 +409,4 @@ class VAE(Guesses, Latent, Scores, Encodes, Imputes, Conditional, Neural):
         return self._head(self.net_, u, y)
 
     def _impute(self, code: Code, how: How, rng: torch.Generator) -> Code:
-        """Pseudo-Gibbs: encode the completed record, draw z, draw the unknown part from p(x | z); repeat.
-
-        References:
-            Stochastic Backpropagation (Rezende et al., 2014, appendix F), https://arxiv.org/abs/1401.4082
-        """
-        assert code.mask is not None
-        y = self._known_labels(code)
-        x = code.x.to(torch.float64).masked_fill(~code.mask, math.nan)
-        for sweep in range(GIBBS_SWEEPS):
-            q = self._posterior(self.net_, x, y)
-            settle = sweep == GIBBS_SWEEPS - 1 and how != "draw"
-            eps = torch.zeros_like(q.mean) if settle else torch.randn(q.mean.shape, generator=rng)
-            z = q.draw(eps[:, None])[:, 0]
-            head = self._head(self.net_, z, y).without_absent()
-            filled = head.sample(rng) if how == "draw" and self.output == "sample" else head.mean()
-            x = torch.where(code.mask, code.x.to(torch.float64), filled)
-        return Code(x, y)
+        return completed(self, code, how, rng, self.filling)
