@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from genlearn.models.hvae import HVAE
 from genlearn.models.vae import VAE
 
 from .. import record
@@ -24,7 +25,8 @@ STEPS = (0.25, 0.5, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0)  # of lossy files
 NEAR = 0.02  # of the bound
 MINUTES = 9
 WITHIN: dict[str, Any] = {"random_state": 0, "budget": f"{MINUTES}m", "samples": 1}
-QUICK: dict[str, Any] = {"random_state": 0, "steps": 20, "samples": 1, "hidden": (32,), "width": 8, "latent": 4}
+QUICK: dict[str, Any] = {"random_state": 0, "steps": 20, "samples": 1, "width": 8}
+QUICK_VAE: dict[str, Any] = QUICK | {"hidden": (32,), "latent": 4}
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class Pictures:
         test: To compress.
         bits: That one pixel takes as it is.
         settings: Of the VAE.
+        ladder: Settings of an HVAE that writes lossless files in place of the VAE; None for the VAE.
     """
 
     train: np.ndarray
@@ -44,6 +47,7 @@ class Pictures:
     test: np.ndarray
     bits: int
     settings: dict[str, Any]
+    ladder: dict[str, Any] | None = None
 
 
 def mnist(n: int | None) -> Pictures:
@@ -70,7 +74,8 @@ def faces(n: int | None) -> Pictures:
     people = people_of_faces()
     train, valid, test = people[:32], people[32:36], people[36:]
     settings = {"latent": 64, "net": "conv", "width": 32, "mixtures": 3, "batch": 32, "lr": 1e-3}
-    return Pictures(*(part.reshape(-1, 64, 64)[:n] for part in (train, valid, test)), 8, settings)
+    ladder = {"net": "ladder", "width": 48, "channels": 2, "rungs": (2, 3, 1), "mixtures": 3, "batch": 16, "lr": 1e-3}
+    return Pictures(*(part.reshape(-1, 64, 64)[:n] for part in (train, valid, test)), 8, settings, ladder)
 
 
 def people_of_faces() -> np.ndarray:
@@ -132,7 +137,8 @@ def at_equal_bytes(own: list[Any], theirs: list[Any]) -> tuple[Any, Any, str]:
     if fits:
         return max(fits, key=lambda p: p["psnr"]), least, "its smallest file"
     mine = min(own, key=lambda p: p["bytes"])
-    return mine, min((p for p in theirs if p["bytes"] >= mine["bytes"]), key=lambda p: p["bytes"]), "our smallest file"
+    larger = [p for p in theirs if p["bytes"] >= mine["bytes"]] or [max(theirs, key=lambda p: p["bytes"])]
+    return mine, min(larger, key=lambda p: p["bytes"]), "our smallest file"
 
 
 def draw(curves: dict[str, dict[str, list[dict[str, float]]]]) -> None:
@@ -164,18 +170,23 @@ def run(*, quick: bool = False) -> Report:
     """Train a VAE on each set of pictures, compress its test part, compare."""
     checks, details, curves = [], {}, {}
     for name, load in SETS.items():
-        pictures = load(100 if quick else None)
-        model = VAE(**{**pictures.settings, **(QUICK if quick else WITHIN)}).fit(pictures.train, valid=pictures.valid)
-        some, details[name] = without_loss(name, model, pictures)
+        pictures = load(40 if quick else None)
+        vae: Any = VAE(**{**pictures.settings, **(QUICK_VAE if quick else WITHIN)})
+        vae.fit(pictures.train, valid=pictures.valid)
+        writer = vae
+        if pictures.ladder:
+            writer = HVAE(**{**pictures.ladder, **(QUICK if quick else WITHIN)})
+            writer.fit(pictures.train, valid=pictures.valid)
+        some, details[name] = without_loss(name, writer, pictures)
         checks += some
         if pictures.bits > 1:
-            some, curves[name] = with_loss(name, model, pictures)
+            some, curves[name] = with_loss(name, vae, pictures)
             checks += some
     if not quick:
         draw(curves)
     notes = [
-        f"VAEs, {MINUTES} minutes each; whole files, the model's weights left out. PNG and WebP: every picture a file (of the first "
-        "thousand), or all pictures on one sheet.",
+        f"VAEs, for lossless faces an HVAE, {MINUTES} minutes each; whole files, the model's weights left out. PNG and WebP: every "
+        "picture a file (of the first thousand), or all pictures on one sheet.",
         "Curves of all lossy forms: `variational_compression.png`, figures in the JSON. Lossy sizes and qualities are those of the "
         "first 1,000 test pictures.",
     ]
