@@ -73,6 +73,15 @@ def test_with_exact_posteriors_one_draw_gives_the_exact_value(linear: Any) -> No
     assert linear.set_params(samples=1).log_prob(x) == pytest.approx(exact_scores(linear, x), abs=1e-4)
 
 
+def test_joint_and_proposal_differ_by_the_exact_value(linear: Any) -> None:
+    """With exact posteriors every draw of the proposal gives it, so that ELBO and importance-weighted bound are equal."""
+    x = np.random.default_rng(1).normal(size=(20, 3))
+    linear.net_ = linear_chain()
+    found = linear.bounds(x, draws=4)
+    assert found.elbo.values == pytest.approx(exact_scores(linear, x), abs=1e-4)
+    assert found.iw.values == pytest.approx(exact_scores(linear, x), abs=1e-4)
+
+
 def test_the_bound_grows_with_the_number_of_samples_and_stays_below(linear: Any) -> None:
     """Posteriors 1.5 times too wide; 3,000 records with noise of their own leave a standard error of 0.02 nat."""
     x = np.random.default_rng(2).normal(size=(3000, 3))
