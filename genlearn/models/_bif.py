@@ -228,9 +228,9 @@ class _Parser(Words):
             first = int(np.argmax(wrong))
             where = np.unravel_index(first, [len(self.states[p]) for p in parents]) if parents else ()
             states = ", ".join(repr(list(self.states[p])[int(k)]) for p, k in zip(parents, where, strict=True))
-            at = f"{named[0]!r}, row ({states})" if parents else f"{named[0]!r}"
+            at = f"{named[0]!r}, row ({states})," if parents else f"{named[0]!r}"
             if absent[first]:
-                self.fail(f"{at}, has no probabilities. Add the row or a default.", line)
-            self.fail(f"the probabilities of {at}, add up to {rows[first].sum():.6g} and not to 1.", line)
+                self.fail(f"{at} has no probabilities. Add the row or a default.", line)
+            self.fail(f"the probabilities of {at} add up to {rows[first].sum():.6g} and not to 1.", line)
         scale = np.where(off > 1e-12, rows.sum(1), 1.0)  # rounded rows; exact ones stay as they are
         return rows / scale[:, None]
