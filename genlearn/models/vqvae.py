@@ -94,9 +94,10 @@ class VQVAE(Scores, Encodes, Imputes, Conditional, Neural):
     prior: Literal["auto", "pixelcnn", "transformer"] = "auto"
     prior_width: int = 64
     prior_layers: int = 4
-    prior_share: float = 0.5
+    prior_share: float = 0.6
     terms: int = 8
     output: Literal["sample", "mean"] = "sample"
+    lr: float = 2e-3
 
     kind: ClassVar[Exactness] = "bound"
 
