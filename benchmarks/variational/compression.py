@@ -72,10 +72,10 @@ def binarized(n: int | None) -> Pictures:
 def faces(n: int | None) -> Pictures:
     """Return Olivetti faces, split by person: 32 to learn from, 4 to choose by, 4 to compress."""
     people = people_of_faces()
-    train, valid, test = people[:32], people[32:36], people[36:]
+    train, valid, test = (part.reshape(-1, 64, 64)[:n] for part in (people[:32], people[32:36], people[36:]))
     settings = {"latent": 64, "net": "conv", "width": 32, "mixtures": 3, "batch": 32, "lr": 1e-3}
     ladder = {"net": "ladder", "width": 48, "channels": 2, "rungs": (2, 3, 1), "mixtures": 3, "batch": 16, "lr": 1e-3}
-    return Pictures(*(part.reshape(-1, 64, 64)[:n] for part in (train, valid, test)), 8, settings, ladder)
+    return Pictures(train, valid, test, 8, settings, ladder)
 
 
 def people_of_faces() -> np.ndarray:

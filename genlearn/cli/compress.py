@@ -48,7 +48,13 @@ def compress(
         data = model.compress(records, lossy=lossy, **options)
     _write(out, data)
     n = len(records)
-    found = {"out": out, "n": n, "bytes": len(data), "lossy": lossy, "bits_per_record": 8 * len(data) / n}
+    found: dict[str, Any] = {
+        "out": out,
+        "n": n,
+        "bytes": len(data),
+        "lossy": lossy,
+        "bits_per_record": 8 * len(data) / n,
+    }
     if opened.modality == "image":
         found["bits_per_dim"] = found["bits_per_record"] / records.width
     note(f"wrote {out} ({n:,} records, {len(data):,} bytes, {_rate(found)})")

@@ -115,10 +115,10 @@ def _read_lossless(model: Any, form: Container) -> Code:
             flags.append(known)
         values[rows] = (coder.read_plainly if start >= first_plain else coder.read)(stack, rows.stop - start, y)
     stack.check_bottom()
-    every, known = (torch.cat(ys), np.concatenate(flags)) if ys else (None, None)
-    if _checksum(values, every, known) != form.check:
+    every, brought = (torch.cat(ys), np.concatenate(flags)) if ys else (None, None)
+    if _checksum(values, every, brought) != form.check:
         raise unreadable()
-    return Code(torch.from_numpy(coder.factors.code(values)), _told(every, known))
+    return Code(torch.from_numpy(coder.factors.code(values)), _told(every, brought))
 
 
 def _same(model: Any, records: Records, code: Code) -> None:
@@ -212,12 +212,13 @@ def _labels(model: Any, code: Code) -> tuple[Tensor | None, np.ndarray | None]:
 def _guessed(model: Any, code: Code) -> Tensor:
     """Return the labels, likely ones where unknown: with them, records are shorter."""
     if not model._codes_exactly():
-        return model._known_labels(code)
+        return model._known_labels(code)  # type: ignore[no-any-return]
+    assert code.y is not None
     return torch.where(code.y < 0, likeliest_labels(model, code), code.y)
 
 
 def _told(y: Tensor | None, known: np.ndarray | None) -> Tensor | None:
-    return None if y is None else torch.where(torch.from_numpy(known), y, -1)
+    return None if y is None or known is None else torch.where(torch.from_numpy(known), y, -1)
 
 
 def _law_of_labels(model: Any, form: Container) -> Labels | None:

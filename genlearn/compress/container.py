@@ -94,9 +94,9 @@ class Container:
             raise Problem(f"the file has version {data[4]}, this genlearn reads {VERSION}. Use the one that wrote it.")
         if zlib.crc32(data[:-4]) != struct.unpack("<I", data[-4:])[0] or (len(data) - size) % 4:
             raise Problem("the file is damaged (its checksum does not fit). Compress again, or restore the file.")
-        _, _, lossy, *numbers = cls.HEADER.unpack_from(data)
+        _, _, lossy, lanes, block, count, labelled, plain, step, model, layout, check = cls.HEADER.unpack_from(data)
         words = np.frombuffer(data, "<u4", offset=size)[:-1]
-        found = cls(lossy == 1, *numbers, words)
+        found = cls(lossy == 1, lanes, block, count, labelled, plain, step, model, layout, check, words)
         sound = lossy <= 1 and 1 <= found.lanes <= MOST_LANES and 1 <= found.block <= MOST_BLOCK
         sound = sound and 2 * found.lanes <= len(words) and max(found.labelled, found.plain) <= found.count
         sound = sound and 1 <= found.count <= MOST_PER_BYTE * len(data) and math.isfinite(found.step)

@@ -139,8 +139,10 @@ class Factors:
                     mass = logistic_mass(values[:, None, planes[b]], loc, scale, self._levels[planes[b]])
                     log_w = log_w + np.log(np.maximum(mass, RAREST))
             weight = np.exp(log_w - log_w.max(1, keepdims=True))
-            parts = (np.moveaxis(part, 1, -1)[cells] for part in (weight / weight.sum(1, keepdims=True), loc, scale))
-            return Mixture(*parts, np.broadcast_to(self._levels[planes[c]], cells.shape)[cells])
+            weight, loc, scale = (
+                np.moveaxis(part, 1, -1)[cells] for part in (weight / weight.sum(1, keepdims=True), loc, scale)
+            )
+            return Mixture(weight, loc, scale, np.broadcast_to(self._levels[planes[c]], cells.shape)[cells])
 
         for c, plane in enumerate(planes):
             yield plane, lambda values, cells, c=c: law(c, values, cells)  # type: ignore[misc]

@@ -16,7 +16,7 @@ from torch import Tensor
 from .laws import Normal
 from .rans import Stack
 
-DRAWS = 512
+DRAWS, FEW = 256, 32  # that tell how codes are spread, and how wide their posteriors are
 CELLS = 2**12  # of a dimension's grid
 NARROWEST, FRACTION = (
     1e-3,
@@ -35,7 +35,7 @@ class Grid:
 
     def __init__(self, model: Any, step: float) -> None:
         code = model._sample(DRAWS, torch.Generator().manual_seed(0), None)
-        z, width = (t.double().numpy() for t in (model._encode(code), model._spread(code)))
+        z, width = (t.double().numpy() for t in (model._encode(code), model._spread(code[:FEW])))
         spread = np.maximum(z.std(0), 1e-6)
         fine = np.where(width.mean(0) > 0, width.mean(0), FRACTION * spread)
         # Few digits: rounding errors of another machine rarely reach them, and what they do reach is found out.
