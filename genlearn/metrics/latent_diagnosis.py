@@ -176,7 +176,8 @@ def _of_records(model: Any, train: Records, held_out: Records) -> Iterator[Findi
 
 def _flattened(train: Records) -> tuple[int, ...] | None:
     """Return the shape of images that the columns of a table seem to be; None if they do not."""
-    frame = train.x.drop(columns=[train.target]) if train.target in train.x else train.x
+    frame = train.take(slice(0, 500)).x
+    frame = frame.drop(columns=[train.target]) if train.target in frame else frame
     width = frame.shape[1]
     shape = next(
         (
@@ -188,7 +189,7 @@ def _flattened(train: Records) -> tuple[int, ...] | None:
     )
     if shape is None or not all(d.kind in "biuf" for d in frame.dtypes):
         return None
-    values = np.unique(frame.iloc[:500].to_numpy(np.float64))
+    values = np.unique(frame.to_numpy(np.float64))
     if not len(values) or len(values) > LEVELS or values[0] != 0 or not np.isfinite(values).all():
         return None
     steps = values * (1 if values[-1] > 1 else LEVELS - 1)
