@@ -39,7 +39,7 @@ class Neural(Model):
         weight_decay: Weight decay: decoupled for `adamw`, added to the gradient for the others.
         clip: Largest norm of a turn's gradient; none for no clipping.
         ema: Decay of the moving average of the weights that is kept for use; 0 keeps the weights themselves.
-        schedule: Step size over the run: `constant`, `cosine` (to 0, after a warm-up over 2 % of the steps) or `linear`.
+        schedule: Step size over each stage of the run: `constant`, `cosine` (to 0, after a warm-up over 2 % of the steps) or `linear`.
         accumulate: Batches per update.
         precision: `bf16` (autocast), `fp32`, or `auto`: bf16 for nets of 200,000 weights and more on machines that have it, else
             fp32 with fast matrix products.

@@ -140,7 +140,8 @@ def run(*, quick: bool = False) -> Report:
             checks.append(Check(f"linear probe of {name}", "shown", f"{value:.2f} %", met=True))
     notes = [
         "Labels are shown to the VAE ten a digit, drawn by the seed; images are binarized anew in every batch. Its classifier may "
-        "assume that an image moved by up to 7 % of its side (2 pixels), and any record nearby, keeps its label. No test image is seen in training.",
+        "assume that an image moved by up to 7 % of its side (2 pixels), and any record nearby, keeps its label. "
+        "No test image is seen in training.",
         "The linear probe is logistic regression (100 iterations) on standardised values; with 100 labels the median of 3 draws.",
     ]
     details = {

@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 
-from genlearn.data.records import Records
+from genlearn.data.records import Dataset, Records
 from genlearn.engine import Neural
 from genlearn.errors import Interrupted
 from genlearn.events import Event
@@ -43,12 +43,14 @@ class Row:
         model: The model, not fitted.
         minutes: What the training may take on 2 cores; half of the processor minutes.
         bar: Negative log-likelihood to be reached, nats; None for a row that is only shown.
+        samples: Importance samples of its score; fewer give a looser bound, never a better one.
     """
 
     name: str
     model: Neural
     minutes: float
     bar: float | None = None
+    samples: int = SAMPLES
 
 
 @dataclass
@@ -74,7 +76,7 @@ class State:
     nll: float | None = None
 
 
-def trained(row: Row, suite: str, train: Records, valid: Records | None, test: Records) -> State:
+def trained(row: Row, suite: str, train: Records | Dataset, test: Records) -> State:
     """Train a row to its end, or for as long as a slice lasts, score it once it is finished, and return how far it is."""
     folder = RUNS / suite / row.name.replace(" ", "-")
     folder.mkdir(parents=True, exist_ok=True)
@@ -84,12 +86,12 @@ def trained(row: Row, suite: str, train: Records, valid: Records | None, test: R
         clock = _Clock(state, kept)
         try:
             with _stopped_after(60 * limit):
-                row.model.fit(train, valid=valid, out=folder, resume=True, watch=[clock])
+                row.model.fit(train, out=folder, resume=True, watch=[clock])
         except Interrupted:
             print(f"  {row.name}: stopped at {state.steps:,} of {state.planned:,} steps", flush=True)
             return state
         row.model.save(folder / "model")
-        state.nll = round(-row.model.set_params(samples=SAMPLES).score(test), 4)
+        state.nll = round(-row.model.set_params(samples=row.samples).score(test), 4)
         _keep(state, kept)
         print(f"  {row.name}: {state.nll:.2f} nats, {state.processor:.0f} processor minutes", flush=True)
     return state
@@ -105,7 +107,8 @@ def checks(rows: Sequence[Row], states: Sequence[State]) -> Iterator[Check]:
             yield Check(row.name, bar, f"not finished: {share:.0%} of the steps{last}", met=False)
             continue
         timely = state.processor <= 2 * row.minutes
-        words = f"{state.nll:.2f} in {state.processor:.0f} processor minutes ({state.threads} thread(s), {state.wall:.0f} by the clock)"
+        clock = f"{state.processor:.0f} processor minutes ({state.threads} thread(s), {state.wall:.0f} by the clock)"
+        words = f"{state.nll:.2f} ({row.samples:,} samples) in {clock}"
         yield Check(row.name, bar, words, met=timely and (row.bar is None or state.nll <= row.bar))
 
 

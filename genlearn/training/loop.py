@@ -99,7 +99,7 @@ class Trainer:
                 self._enter(stage)
             start = ends[stage - 1] if stage else 0
             # Let every player move.
-            self._play(self.stages[stage].turns, (s.step - start) / (ends[stage] - start))
+            self._play(self.stages[stage].turns, s.step - start, ends[stage] - start)
             s.step += 1
             s.seconds = time.monotonic() - begun
             # Write the numbers down, unless one is not finite.
@@ -120,9 +120,10 @@ class Trainer:
                 saved = time.monotonic()
                 pause = max(CHECKPOINT_SECONDS, (saved - begun_saving) / SAVING_SHARE)
 
-    def _play(self, turns: list[Turn], progress: float) -> None:
+    def _play(self, turns: list[Turn], step: int, steps: int) -> None:
+        """Play one step of a stage, which has so many: every stage has a schedule of its own."""
         s, m = self.state, self.model
-        lr = m.lr * rate(m.schedule, s.step, s.steps)
+        lr, progress = m.lr * rate(m.schedule, step, steps), step / steps
         caches: list[dict[str, Any]] = [{} for _ in range(m.accumulate)]
         for number, turn in enumerate(turns):
             parameters, optimizer = self._parameters[turn.name], s.optimizers[turn.name]
@@ -314,7 +315,7 @@ class Trainer:
         for number, stage in enumerate(probe.stages):
             probe._enter(number)
             share = stage.share / sum(other.share for other in probe.stages)
-            each += share * seconds_each(lambda s=stage: probe._play(s.turns, 0.0), 0.1 * budget)  # type: ignore[misc]
+            each += share * seconds_each(lambda s=stage: probe._play(s.turns, 0, 10**9), 0.1 * budget)  # type: ignore[misc]
         checks = CHECKS * seconds_each(probe._validate, 0.05 * budget, times=1)
         self.stages = m.stages(
             self.state.net
