@@ -28,8 +28,8 @@ TABLES = {"abalone": ("tables/abalone.csv", "rings"), "adult": ("tables/adult-tr
 
 def kinds(x: pd.DataFrame) -> tuple[list[str], list[str]]:
     """Return the columns of numbers and those of categories."""
-    numbers = [c for c in x if pd.api.types.is_numeric_dtype(x[c]) and not pd.api.types.is_bool_dtype(x[c])]
-    return numbers, [c for c in x if c not in numbers]
+    numbers = [str(c) for c in x if pd.api.types.is_numeric_dtype(x[c]) and not pd.api.types.is_bool_dtype(x[c])]
+    return numbers, [str(c) for c in x if c not in numbers]
 
 
 def hide(x: pd.DataFrame, seed: int) -> tuple[pd.DataFrame, np.ndarray]:
@@ -90,7 +90,7 @@ def peers() -> dict[str, Callable[[], object]]:
 def own(name: str, train: Records, x: pd.DataFrame, hidden: np.ndarray) -> pd.DataFrame:
     """Return the hidden cells filled in by a model: means of numbers, most probable categories."""
     model = model_class(name)(random_state=0).fit(train)  # type: ignore[call-arg]
-    holes = Records("table", x.mask(hidden), train.target, options=train.options)
+    holes = Records("table", x.mask(hidden), target=train.target, options=train.options)
     return model.impute(holes, hidden, how="mean", random_state=0)  # type: ignore[attr-defined, no-any-return]
 
 

@@ -29,6 +29,7 @@ from ._normals import log_mass, patterns, truncated
 from ._regression import Normal, Regression
 
 DRAWS = 32  # of unknown categories, over which the mean of a number is averaged
+ROUNDS = 32  # of as many draws, of numbers as well, where a scale is curved
 
 Ranges = Mapping[int, tuple[float, float]]
 
@@ -167,23 +168,26 @@ class Linear:
         rng: torch.Generator,
     ) -> Tensor:  # fmt: skip
         """Gather what is believed of some rows, numbers as averages over draws of the levels; return the likeliest levels."""
+        buckets = query.buckets(levels, factors) if query.order else None
         drawn, repeated = levels.repeat_interleave(DRAWS, 0), values.repeat_interleave(DRAWS, 0)
-        if query.order:
-            buckets = query.buckets(levels, factors)
-            for j, level in buckets.draw(len(drawn), rng).items():
-                drawn[:, j] = level
+        curves = [beliefs.means.curve(j) for j in self.columns]
+        total = torch.zeros(2, len(rows), len(self.columns), dtype=torch.float64)
+        for _ in range(ROUNDS if any(curves) else 1):
+            if buckets is not None:
+                for j, level in buckets.draw(len(drawn), rng).items():
+                    drawn[:, j] = level
+            found = self.numbers(drawn, repeated, rng if any(curves) else None)
+            for i, curve in enumerate(curves):
+                found[:, i] = found[:, i] if curve is None else curve(found[:, i])
+            weight = self._open(drawn).view(len(rows), DRAWS, -1) + 1e-12  # all count alike where none is open
+            total += torch.stack([(found.view_as(weight) * weight).sum(1), weight.sum(1)])
+        beliefs.numbers[rows[:, None], self.columns] = total[0] / total[1]
+        if buckets is not None:
             for j, share in buckets.marginals().items():
                 levels[:, j] = share.argmax(1)
                 column = self.nodes.nodes[j].category
                 assert column is not None
                 beliefs.learn(rows, column, share.expand(len(rows), -1))
-        found, curves = self.numbers(drawn, repeated, None), [beliefs.means.curve(j) for j in self.columns]
-        if any(curves):
-            noisy = self.numbers(drawn, repeated, rng)
-            for i, curve in enumerate(curves):
-                found[:, i] = found[:, i] if curve is None else curve(noisy[:, i])
-        weight = self._open(drawn).view(len(rows), DRAWS, -1) + 1e-12  # all count alike where none is open
-        beliefs.numbers[rows[:, None], self.columns] = (found.view_as(weight) * weight).sum(1) / weight.sum(1)
         return levels
 
     def _open(self, levels: Tensor) -> Tensor:

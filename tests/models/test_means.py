@@ -48,7 +48,7 @@ def test_the_mean_is_what_draws_average_to(name: str, settings: dict[str, Any]) 
     model = model_class(name)(random_state=0, **settings).fit(frame)  # type: ignore[call-arg]
     holes, mask = frame[:4], np.zeros((4, 4), bool)
     mask[0, 0] = mask[1, 1] = mask[2, 2] = mask[3, :3] = True
-    mean = model.impute(holes, mask, how="mean")  # type: ignore[attr-defined]
+    mean = model.impute(holes, mask, how="mean", random_state=0)  # type: ignore[attr-defined]
     again = holes.loc[np.repeat(np.arange(4), DRAWS)].reset_index(drop=True)
     drawn = model.impute(again, np.repeat(mask, DRAWS, 0), how="draw", random_state=1)  # type: ignore[attr-defined]
     for row in range(4):
