@@ -31,6 +31,7 @@ DOORS = {
     ("layout", "groups"): "a layout treats all columns of a kind together",
     ("layout", "heads"): "a layout hands out its observation distribution",
     ("ranks", "errors"): "a process that is lost ends the others in one line",
+    ("groups", "errors"): "a factor that cannot sum an unknown value out says so in one line",
     ("codecs", "data"): "a codec reads records and uses the type inference of columns",
     ("compress", "data"): "what is compressed are records, and what is read back must fit into memory",
     ("compress", "store"): "the digest of a model is taken of its JSON as it stands in files",

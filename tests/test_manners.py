@@ -41,6 +41,8 @@ WORDS = {
     "traverse": "traverse images --dim 1",
     "compress": "compress images --split valid --out new/digits.gl",
     "decompress": "decompress images digits.gl --out new",
+    "latents": "latents images",
+    "bounds": "bounds images -n 4 --draws 5",
     "evaluate": "evaluate table",
     "report": "report table",
     "show": "show table",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import files
 from .console import dry_run, note, say_json
 from .flags import Reading, Shared
 from .runs import about, capable, open_run
@@ -27,6 +26,7 @@ def predict(
     import pandas as pd
 
     from ..data.records import Records
+    from . import files
 
     opened = open_run(run)
     model: Any = capable(opened, "predict")
