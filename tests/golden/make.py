@@ -22,7 +22,10 @@ from genlearn.model import Model, model_names
 
 HERE = Path(__file__).parent
 EXPECTED = "expected.json"
-IMAGES = {"grey": ("gmm", "kde", "vae"), "colour": ("copycat", "gan", "gmm", "vae", "vaegan")}
+IMAGES = {
+    "grey": ("autoencoder", "gmm", "hvae", "kde", "vae", "vqvae"),
+    "colour": ("copycat", "gan", "gmm", "vae", "vaegan"),
+}
 SEED, COUNT = 7, 5
 
 

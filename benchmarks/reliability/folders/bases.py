@@ -15,6 +15,7 @@ from genlearn.model import model_class, model_names
 SMALL: dict[str, dict[str, Any]] = {
     "gmm": {"components": 3, "max_iter": 5},
     "vae": {"latent": 2, "hidden": (6,), "steps": 2, "width": 4},
+    "hvae": {"latent": (2, 2), "hidden": (4, 4), "width": 4, "channels": 1, "rungs": (1, 1), "steps": 2},
     "gan": {"latent": 2, "hidden": (6,), "steps": 2, "width": 4},
     "vaegan": {"latent": 2, "hidden": (6,), "steps": 2, "width": 4},
     "autoencoder": {"latent": 2, "hidden": (6,), "steps": 2, "width": 4, "components": 2},
