@@ -72,7 +72,7 @@ class Predicts:
     @final
     @torch.no_grad()
     def predict_proba(self: Any, data: Any) -> np.ndarray:
-        r"""Return \(p(y \mid x)\), `(n, labels)` float64 in the order of `classes_`; rows sum to 1."""
+        r"""Return \(p(y \mid x)\), `(n, labels)` in the order of `classes_`: float32 where nets compute it, else float64."""
         self._check_fitted()
         records, draws = self._records_of(data, None), self._dequantisation()
         found = [np.empty((0, _levels(self)))]
@@ -85,7 +85,7 @@ class Predicts:
                 slope = 0.0 if code.log_det is None else code.log_det[:, None]
                 terms.append(self._label_log_prob(code).double().cpu() + slope)
             found.append(torch.logsumexp(torch.stack(terms), 0).softmax(1).numpy())
-        return np.concatenate(found)
+        return np.concatenate(found).astype(np.float32 if self.needs_gradients else np.float64)
 
     @property
     def classes_(self: Any) -> np.ndarray:

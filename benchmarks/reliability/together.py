@@ -26,6 +26,7 @@ from genlearn.model import Model
 from genlearn.models import (
     GAN,
     GMM,
+    HVAE,
     KDE,
     VAE,
     VAEGAN,
@@ -57,7 +58,15 @@ SMALL: dict[str, Any] = {
 }
 CONV: dict[str, Any] = SMALL | {"net": "conv", "width": 4}
 QUANTISED: dict[str, Any] = {k: v for k, v in SMALL.items() if k != "latent"} | {
-    "size": 20, "dim": 2, "width": 4, "prior_width": 8, "prior_layers": 1,
+    "entries": 20, "dim": 2, "width": 4, "prior_width": 8, "prior_layers": 1,
+}  # fmt: skip
+CHAIN: dict[str, Any] = {k: v for k, v in SMALL.items() if k not in ("latent", "hidden")} | {
+    "net": "mlp",
+    "latent": (3, 2),
+    "hidden": (8, 6),
+}
+RUNGS: dict[str, Any] = {k: v for k, v in SMALL.items() if k not in ("latent", "hidden")} | {
+    "net": "ladder", "width": 8, "channels": 2, "rungs": (1, 1), "warmup": 0.0,
 }  # fmt: skip
 
 
@@ -127,6 +136,15 @@ NETS: dict[str, Case] = {
     "gan, colour images, conv": Case(GAN, CONV | {"regularizer": "r1"}, "colour", ROUNDED),
     "gan, patience": Case(GAN, SMALL | {"patience": 2}, bar=ROUNDED),
     "gan, bf16": Case(GAN, SMALL | {"precision": "bf16", "net": "auto"}, bar=COARSE),
+    "hvae": Case(HVAE, CHAIN, bar=ROUNDED),
+    "hvae, iwae, table": Case(
+        HVAE, CHAIN | {"net": "auto", "objective": "iwae", "draws": 3, "warmup": 0.0}, "table", ROUNDED
+    ),
+    "hvae, ladder": Case(HVAE, RUNGS, "binary", ROUNDED),
+    "hvae, ladder, colour images": Case(
+        HVAE, RUNGS | {"free_nats": 0.05, "output": "mean", "filling": "resample"}, "colour", ROUNDED
+    ),
+    "vae, resnet, mixtures": Case(VAE, CONV | {"net": "resnet", "mixtures": 2, "warmup": 0.0}, "colour", ROUNDED),
     "vqvae": Case(VQVAE, QUANTISED, bar=ROUNDED),
     "vqvae, table": Case(VQVAE, QUANTISED | {"net": "mlp", "prior": "transformer", "accumulate": 2}, "table", ROUNDED),
     "vqvae, colour images, conv": Case(

@@ -28,7 +28,7 @@ from ._means import Means
 
 Filling = Literal["gibbs", "resample"]
 
-STARTS = 32  # proposals of either kind for where a chain begins
+STARTS = 16  # proposals of either kind for where a chain begins
 SETTLING, COUNTED = 10, 50  # sweeps: those that forget where the chain began, and those that count
 
 

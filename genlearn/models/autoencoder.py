@@ -17,6 +17,7 @@ from ..layout import Code, Head
 from ..model import Conditional, Encodes, How, Imputes, Latent, Scores
 from ..nn import Shape, Shapes, convolves, decoder_for, encoder_for
 from ..nn.priors import LOG_2PI
+from ._bounds import RecordNoise
 from ._latentlaw import CodesLaw, CodesMixture, Law, MixtureFit
 from ._mixture import Mixture
 from ._normals import Dense
@@ -279,20 +280,15 @@ class Autoencoder(Latent, Scores, Encodes, Imputes, Conditional, Neural):
         return Code(torch.cat(chunks), y)
 
     def _log_prob(self, code: Code) -> Tensor:
-        rng, law = self._rng("importance"), self._law
-        noise = torch.rand(self.samples, self.latent, generator=rng)
-        mixer = 1e3 * torch.randn(self.layout_.size, self.latent, generator=rng, dtype=torch.float64)
-        rows = max(1, min(CHUNK, 2**22 // max(1, self.layout_.head_params(self.mixtures))))
-        parts = [self._bound(code[i : i + rows], noise, mixer, law) for i in range(0, len(code), rows)]
+        noise = RecordNoise(self.samples, self.latent, self.layout_.size, self._rng("importance"))
+        rows, law = max(1, min(CHUNK, 2**22 // max(1, self.layout_.head_params(self.mixtures)))), self._law
+        parts = [self._bound(code[i : i + rows], noise, law) for i in range(0, len(code), rows)]
         return torch.cat(parts) if parts else torch.empty(0)
 
-    def _bound(self, code: Code, noise: Tensor, mixer: Tensor, law: Law) -> Tensor:
-        # Every record shifts the uniform noise, modulo 1, by its own contents, as in the VAE: a record's number does not depend on
-        # its company, while errors of different records are independent.
-        shift = (torch.nan_to_num(code.x.double()) @ mixer).remainder(1.0).float()
-        eps = (torch.special.ndtri((u + shift).remainder(1.0).clamp(1e-7, 1 - 1e-7)) for u in noise)
-        weights = self._log_weights(code, self._codes_of(self.net_, code.x), self.spread_, eps, law)
-        return torch.logsumexp(weights, 0) - math.log(len(noise))
+    def _bound(self, code: Code, noise: RecordNoise, law: Law) -> Tensor:
+        mean = self._codes_of(self.net_, code.x)
+        weights = self._log_weights(code, mean, self.spread_, noise.of(code.x), law)
+        return torch.logsumexp(weights, 0) - math.log(self.samples)
 
     def _log_weights(self, code: Code, mean: Tensor, sd: Tensor, noise: Iterable[Tensor], law: Law) -> Tensor:
         r"""Return \(\log p(x \mid z)\, p(z \mid y) / q(z \mid x)\) at \(z = \mu + s \epsilon\), `(k, n)`, of k draws of noise."""

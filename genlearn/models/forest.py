@@ -185,6 +185,7 @@ class Forest(Scores, Imputes, Conditional, Model):
     # -- state -------------------------------------------------------------------------------------------------------
     def _keep(self, law: Leaves | NormalLeaves) -> None:
         self.tables_: Tensor = law.tables
+        self._known = self.tables_, law
         self.means_: Tensor = law.mean
         self.overall_: Tensor = law.overall
         self.law_: str = self.leaf

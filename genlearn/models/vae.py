@@ -29,7 +29,7 @@ from ..nn import (
     one_hot,
     with_label,
 )
-from ._bounds import Posterior, discrepancy, gaussian_kl, total_correlation
+from ._bounds import Posterior, RecordNoise, discrepancy, gaussian_kl, total_correlation
 from ._inpaint import completed
 from ._semi import Deal, Guesses, Known
 
@@ -354,24 +354,18 @@ class VAE(Guesses, Latent, Scores, Encodes, Imputes, Conditional, Neural):
         return Code(torch.cat(chunks), y)
 
     def _log_prob(self, code: Code) -> Tensor:
-        rng = self._rng("importance")
-        noise = torch.rand(self.samples, self.latent, generator=rng)
-        mixer = 1e3 * torch.randn(self.layout_.size, self.latent, generator=rng, dtype=torch.float64)
+        noise = RecordNoise(self.samples, self.latent, self.layout_.size, self._rng("importance"))
         rows = max(1, min(CHUNK, 2**22 // max(1, self.layout_.head_params(self.mixtures))))
-        return torch.cat([self._bound(code[i : i + rows], noise, mixer) for i in range(0, len(code), rows)])
+        return torch.cat([self._bound(code[i : i + rows], noise) for i in range(0, len(code), rows)])
 
-    def _bound(self, code: Code, noise: Tensor, mixer: Tensor) -> Tensor:
+    def _bound(self, code: Code, noise: RecordNoise) -> Tensor:
         q = self._posterior(self.net_, code.x, code.y)
-        # Every record shifts the uniform noise, modulo 1, by its own contents: errors of different records are independent and
-        # average out in `score`, while a record's number does not depend on its company.
-        shift = (torch.nan_to_num(code.x.double()) @ mixer).remainder(1.0).float()
         log_weights = []
-        for uniform in noise:
-            eps = torch.special.ndtri((uniform + shift).remainder(1.0).clamp(1e-7, 1 - 1e-7))
+        for eps in noise.of(code.x):
             z, log_q = q.scored(eps[:, None])
             gap = log_q - self.net_["codes"].log_prob(z)
             log_weights.append((self._nats(self.net_, z, code.x, code.y) - gap)[:, 0])
-        return torch.logsumexp(torch.stack(log_weights), 0) - math.log(len(noise))
+        return torch.logsumexp(torch.stack(log_weights), 0) - math.log(self.samples)
 
     def _propose(self, code: Code, eps: Tensor) -> tuple[Tensor, Tensor]:
         return self._posterior(self.net_, code.x, code.y).scored(eps)

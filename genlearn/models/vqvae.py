@@ -48,7 +48,7 @@ class VQVAE(Scores, Encodes, Imputes, Conditional, Neural):
     wholly known keep the encoder's codes.
 
     Arguments:
-        size: Entries of the codebook, K.
+        entries: Entries of the codebook, K.
         dim: Numbers in an entry.
         net: `mlp`, `conv`, or `auto` (conv for images of more than 256 values, else mlp).
         codes: Codes of a record for an mlp; none for one per two columns, from 2 to 8.
@@ -75,12 +75,12 @@ class VQVAE(Scores, Encodes, Imputes, Conditional, Neural):
     Example:
         >>> import numpy as np
         >>> x = np.random.default_rng(0).normal(size=(256, 3))
-        >>> model = VQVAE(size=16, steps=20, random_state=0).fit(x)
+        >>> model = VQVAE(entries=16, steps=20, random_state=0).fit(x)
         >>> model.sample(2, random_state=0).shape, model.encode(x).shape, model.kind_
         ((2, 3), (256, 16), 'bound')
     """
 
-    size: int = 256
+    entries: int = 256
     dim: int = 8
     net: Literal["auto", "mlp", "conv"] = "auto"
     codes: int | None = None
@@ -104,14 +104,14 @@ class VQVAE(Scores, Encodes, Imputes, Conditional, Neural):
     @classmethod
     def examples(cls) -> list[Self]:
         small: dict[str, Any] = {
-            "size": 16, "dim": 4, "codes": 2, "hidden": (64,), "width": 16, "blocks": 1, "prior_width": 16, "prior_layers": 1,
+            "entries": 16, "dim": 4, "codes": 2, "hidden": (64,), "width": 16, "blocks": 1, "prior_width": 16, "prior_layers": 1,
             "steps": 400, "lr": 5e-3, "batch": 64, "random_state": 0,
         }  # fmt: skip
         return [cls(**small), cls(**small, net="conv", terms=1)]
 
     def _rules(self) -> Iterator[tuple[str, bool, str]]:
         yield from super()._rules()
-        yield "size", self.size > 1, "at least 2"
+        yield "entries", self.entries > 1, "at least 2"
         yield "commitment", self.commitment > 0, "above 0"
         yield "decay", 0 <= self.decay < 1, "from 0 to below 1"
         yield "revive", 0 <= self.revive < 1, "from 0 to below 1"
@@ -147,7 +147,7 @@ class VQVAE(Scores, Encodes, Imputes, Conditional, Neural):
             outputs = layout.head_size // math.prod(image[1:])
             encoder = GridEncoder(image, self.dim, **shape)
             decoder = GridDecoder((outputs, *image[1:]), self.dim, **shape)
-        book = Codebook(self.size, self.dim, decay=self.decay, revive=self.revive)
+        book = Codebook(self.entries, self.dim, decay=self.decay, revive=self.revive)
         return nn.ModuleDict({"encoder": encoder, "book": book, "decoder": decoder, "prior": self._prior()})
 
     def _prior(self) -> Autoregression:
@@ -155,8 +155,8 @@ class VQVAE(Scores, Encodes, Imputes, Conditional, Neural):
         if self._image is None and self.prior == "pixelcnn":
             raise Problem("vqvae: pixelcnn needs codes in a grid. Choose transformer, or net conv for images.")
         if self._image is not None and self.prior != "transformer":
-            return PixelCNN(grid_of(self._image, self._halvings), self.size, **net)
-        return Transformer(self._places, self.size, **net)
+            return PixelCNN(grid_of(self._image, self._halvings), self.entries, **net)
+        return Transformer(self._places, self.entries, **net)
 
     # -- learning ----------------------------------------------------------------------------------------------------
     def stages(self, net: Any) -> list[Stage]:
@@ -173,7 +173,7 @@ class VQVAE(Scores, Encodes, Imputes, Conditional, Neural):
         nats = self._head(net, passed_through(vectors, near)).log_prob(batch.x).mean()
         apart = (vectors - near).square().mean()
         terms = {
-            "nats": nats - self._places * math.log(self.size), "reconstruction": nats, "distance": apart,
+            "nats": nats - self._places * math.log(self.entries), "reconstruction": nats, "distance": apart,
             "perplexity": book.perplexity(),
         }  # fmt: skip
         return self.commitment * self.layout_.size * apart - nats, terms
@@ -182,7 +182,7 @@ class VQVAE(Scores, Encodes, Imputes, Conditional, Neural):
         """Return vectors of the global batch, taken at random, for entries that are not in use: at least one for each."""
         if batch.progress > SETTLED:
             return None
-        picks = (batch.rand(-(-self.size // batch.total)) * self._places).long()[:, :, None]
+        picks = (batch.rand(-(-self.entries // batch.total)) * self._places).long()[:, :, None]
         own = vectors.detach().float().gather(1, picks.expand(-1, -1, self.dim))
         return batch.all(own).flatten(0, 1)
 
@@ -230,7 +230,7 @@ class VQVAE(Scores, Encodes, Imputes, Conditional, Neural):
         return Code(torch.cat(found), y)
 
     def _log_prob(self, code: Code) -> Tensor:
-        width = max(self.layout_.head_size, self._places * self.size)
+        width = max(self.layout_.head_size, self._places * self.entries)
         rows = max(1, 2**23 // (self.terms * width))
         return torch.cat([self._bound(code[start : start + rows]) for start in range(0, len(code), rows)])
 

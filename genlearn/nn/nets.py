@@ -165,5 +165,9 @@ def with_label(x: Tensor, y: Tensor | None, labels: int, image: Shape | None = N
 
 
 def group_norm(channels: int) -> nn.Module:
-    """Return a group normalisation with 8 groups, or as many as divide the channels."""
-    return nn.GroupNorm(math.gcd(channels, 8), channels)
+    """Return a normalisation in at most 8 groups of at least 4 channels: one channel alone would lose what is constant in it.
+
+    References:
+        Group Normalization (Wu & He, 2018), https://arxiv.org/abs/1803.08494
+    """
+    return nn.GroupNorm(math.gcd(channels // 4, 8) if channels % 4 == 0 else 1, channels)

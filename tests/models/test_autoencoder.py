@@ -207,7 +207,7 @@ def test_labels_choose_where_codes_are_drawn() -> None:
     y = np.repeat([0, 1], 300)
     x = rng.normal(size=(600, 2)) + 6 * y[:, None]
     for density in ("gmm", "flow"):
-        model: Any = Autoencoder(**{**SMALL, "steps": 300}, lr=5e-3, density=density, share=0.5).fit(x, y)
+        model: Any = Autoencoder(**{**SMALL, "steps": 600}, lr=5e-3, density=density, share=0.5).fit(x, y)
         drawn = [model.sample(300, given={"y": label}, random_state=0).mean() for label in (0, 1)]
         assert drawn == pytest.approx([0, 6], abs=0.7)
 

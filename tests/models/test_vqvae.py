@@ -21,7 +21,7 @@ from genlearn.nn.grids import GridDecoder, GridEncoder, grid_of
 from genlearn.nn.masked import PixelCNN, Transformer
 
 SMALL: dict[str, Any] = {
-    "size": 3, "dim": 2, "codes": 3, "hidden": (16,), "prior_width": 8, "prior_layers": 1, "lr": 1e-2, "batch": 64,
+    "entries": 3, "dim": 2, "codes": 3, "hidden": (16,), "prior_width": 8, "prior_layers": 1, "lr": 1e-2, "batch": 64,
     "random_state": 0,
 }  # fmt: skip
 
@@ -294,7 +294,7 @@ def test_a_run_that_was_stopped_in_either_stage_ends_with_the_same_bytes(tmp_pat
         if event.step == stop and not event.done:
             os.kill(os.getpid(), signal.SIGINT)
 
-    model = {**SMALL, "size": 20, "steps": 20}
+    model = {**SMALL, "entries": 20, "steps": 20}
     whole = VQVAE(**model).fit(data()).net_.state_dict()
     with pytest.raises(Interrupted):
         VQVAE(**model).fit(data(), out=tmp_path, watch=[halt])

@@ -19,7 +19,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "gan": {"latent": 2, "hidden": (6,), "steps": 2, "width": 4},
     "vaegan": {"latent": 2, "hidden": (6,), "steps": 2, "width": 4},
     "autoencoder": {"latent": 2, "hidden": (6,), "steps": 2, "width": 4, "components": 2},
-    "vqvae": {"size": 4, "dim": 2, "hidden": (6,), "steps": 2, "width": 4, "prior_width": 4, "prior_layers": 1},
+    "vqvae": {"entries": 4, "dim": 2, "hidden": (6,), "steps": 2, "width": 4, "prior_width": 4, "prior_layers": 1},
     "marginals": {"bins": 6},
 }
 
