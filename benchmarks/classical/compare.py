@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from .. import record
 from ..checks import Check, Report
 
 TABLES = {"abalone": ("tables/abalone.csv", "rings"), "magic": ("tables/magic.csv", "class")}
+RUNS = record.HERE / "runs/compare"  # reports stay there, to be looked at
 BUDGET, QUICK_BUDGET, QUICK_ROWS = "20s", "1s", 300
 JUDGED = ("auc", "coverage", "useful")  # what every row must hold
 DRAWN = {  # class of a drawing -> what it shows, and how many there must be at least
@@ -62,11 +63,11 @@ def run(*, quick: bool = False) -> Report:
     """Compare every model on both tables and look at what the report holds."""
     checks, details = [], {}
     for name in ["abalone"] if quick else TABLES:
-        with tempfile.TemporaryDirectory() as folder:
-            out = Path(folder) / name
-            seconds, rows = compared(name, out, quick=quick), rows_of(out)
-            skipped = json.loads((out / "report.json").read_text())["skipped"]
-            page = (out / "report.html").read_text()
+        out = RUNS / f"{name}-quick" if quick else RUNS / name
+        shutil.rmtree(out, ignore_errors=True)
+        seconds, rows = compared(name, out, quick=quick), rows_of(out)
+        skipped = json.loads((out / "report.json").read_text())["skipped"]
+        page = (out / "report.html").read_text()
         lost = {model: gaps for model, row in rows.items() if (gaps := holes(row))}
         reached = f"{len(rows) - len(lost)} of {len(rows) + len(skipped)} rows, {seconds:.0f} s"
         reached += "".join(f"; {model} lacks {', '.join(gaps)}" for model, gaps in lost.items())
