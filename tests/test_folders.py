@@ -77,7 +77,7 @@ def test_what_save_writes_load_reads(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_this_version_has_golden_folders() -> None:
     kept = {path.name.partition("-")[0] for path in GOLDEN if path.parent.name == genlearn.__version__}
     assert kept == set(genlearn.model.model_names())
-    assert sum(file.stat().st_size for path in GOLDEN for file in path.iterdir()) < 28_000 * len(GOLDEN)
+    assert sum(file.stat().st_size for path in GOLDEN for file in path.iterdir()) < 25_000 * len(GOLDEN)
 
 
 @pytest.mark.parametrize("path", GOLDEN, ids=lambda path: f"{path.parent.name} {path.name}")

@@ -12,14 +12,12 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import record
 from benchmarks.checks import Check, Report
-from benchmarks.speed import alternate, matmul_peak, our_vae, plain_vae, pythae_vae
+from benchmarks.speed import alternate, matmul_peak, our_vae, plain_loop, plain_vae, pythae_vae
 from genlearn import read
 from genlearn.models import VAE
 from genlearn.nn import ConvDecoder, ConvFeatures
@@ -72,25 +70,10 @@ def our_conv(x: np.ndarray, steps: int) -> float:
 
 
 def plain_conv(x: torch.Tensor, steps: int) -> float:
-    """Train the same nets with Adam, fp32, a shuffling DataLoader; return steps per second."""
+    """Train the same nets in the plain loop; return steps per second."""
     features = ConvFeatures((1, 28, 28), width=32)
     encoder = nn.Sequential(features, nn.Linear(features.size, 2 * LATENT))
-    decoder = ConvDecoder(LATENT, (1, 28, 28), width=32)
-    optimizer = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], lr=1e-3)
-    loader = DataLoader(TensorDataset(x), batch_size=BATCH, shuffle=True, drop_last=True)
-    done, begun = 0, time.perf_counter()
-    while True:
-        for (batch,) in loader:
-            optimizer.zero_grad()
-            mean, log_var = encoder(batch).chunk(2, 1)
-            z = mean + torch.exp(0.5 * log_var) * torch.randn_like(mean)
-            bce = F.binary_cross_entropy_with_logits(decoder(z), batch, reduction="sum")
-            kl = -0.5 * (1 + log_var - mean.square() - log_var.exp()).sum()
-            ((bce + kl) / len(batch)).backward()
-            optimizer.step()
-            done += 1
-            if done == steps:
-                return steps / (time.perf_counter() - begun)
+    return plain_loop(encoder, ConvDecoder(LATENT, (1, 28, 28), width=32), x, steps)
 
 
 def flops(train: Callable[[int], float]) -> float:

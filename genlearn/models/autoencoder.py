@@ -18,11 +18,11 @@ from ..model import Conditional, Encodes, How, Imputes, Latent, Scores
 from ..nn import Shape, Shapes, convolves, decoder_for, encoder_for
 from ..nn.priors import LOG_2PI
 from ._bounds import RecordNoise
+from ._inpaint import completed
 from ._latentlaw import CodesLaw, CodesMixture, Law, MixtureFit
 from ._mixture import Mixture
 from ._normals import Dense
 
-GIBBS_SWEEPS = 60
 CHUNK = 4096
 TRIED, DRAWS = 128, 8  # held-out records, and draws of each, that tell how wide the proposal of `score` is to be
 WIDTHS = 20  # widths that are tried, each larger by a root of 2
@@ -149,7 +149,8 @@ class Autoencoder(Latent, Scores, Encodes, Imputes, Conditional, Neural):
     def _codes_of(self, net: Any, x: Tensor) -> Tensor:
         return net["encoder"](self.layout_.embed(x)).float()
 
-    def _head(self, net: Any, z: Tensor) -> Head:
+    def _head(self, net: Any, z: Tensor, y: Tensor | None = None) -> Head:
+        """Return p(x | z), whatever the label."""
         return self.layout_.head(net["decoder"](z), self.mixtures)
 
     # -- training ----------------------------------------------------------------------------------------------------
@@ -320,21 +321,7 @@ class Autoencoder(Latent, Scores, Encodes, Imputes, Conditional, Neural):
         return Code(self._head(self.net_, z).mean(), y)
 
     def _impute(self, code: Code, how: How, rng: torch.Generator) -> Code:
-        """Pseudo-Gibbs: encode the completed record, draw z, draw the unknown part from p(x | z); repeat.
-
-        References:
-            Stochastic Backpropagation (Rezende et al., 2014, appendix F), https://arxiv.org/abs/1401.4082
-        """
-        assert code.mask is not None
-        x = code.x.to(torch.float64).masked_fill(~code.mask, math.nan)
-        for sweep in range(GIBBS_SWEEPS):
-            z = self._codes_of(self.net_, x)
-            if how == "draw" or sweep < GIBBS_SWEEPS - 1:
-                z = z + self.spread_ * torch.randn(z.shape, generator=rng)
-            head = self._head(self.net_, z).without_absent()
-            filled = head.sample(rng) if how == "draw" and self.output == "sample" else head.mean()
-            x = torch.where(code.mask, code.x.to(torch.float64), filled)
-        return Code(x, self._known_labels(code))
+        return completed(self, code, how, rng, "gibbs")
 
 
 def _log_normal(eps: Tensor, sd: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ one pass, not one pass a place.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ RANGE = 3  # rows and columns that a masked convolution reaches back, its own in
 HEAD_SIZE = 32  # of attention
 
 
-class Autoregression(nn.Module):
+class Autoregression(nn.Module, ABC):
     """A law over `(n, places)` symbols 0 .. levels - 1. Subclasses write `forward`, `begin` and `step`.
 
     Arguments:
@@ -29,17 +30,17 @@ class Autoregression(nn.Module):
         super().__init__()
         self.places, self.levels, self.context = places, levels, context
 
+    @abstractmethod
     def forward(self, z: Tensor, h: Tensor | None = None) -> Tensor:
         """Return `(n, places, levels)` logits of every place given those before it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def begin(self, n: int, h: Tensor | None) -> Any:
         """Return what `step` remembers, before the first place."""
-        raise NotImplementedError
 
+    @abstractmethod
     def step(self, memory: Any, place: int, before: Tensor | None) -> Tensor:
         """Return `(n, levels)` logits of a place, given the symbols `(n,)` of the place before it, None for the first."""
-        raise NotImplementedError
 
     def each(self, z: Tensor, h: Tensor | None = None, dtype: torch.dtype = torch.float32) -> Tensor:
         """Return `(n, places)` log probabilities of every symbol given those before it, nats."""
