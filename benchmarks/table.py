@@ -110,7 +110,7 @@ def main() -> None:
         if path.exists():
             result = json.loads(path.read_text())
             parts.append(f"## {title}\n\n{facts(result)}\n" + "\n".join(lines(result)) + "\n")
-    for suite in ("reliability", "metrics"):
+    for suite in ("classical", "variational", "reliability", "metrics"):
         for path in sorted(record.RESULTS.glob(f"{suite}_*.json")):
             result = json.loads(path.read_text())
             parts.append(f"## {result['title']}\n\n{facts(result)}\n" + "\n".join(checks.lines(result)) + "\n")
