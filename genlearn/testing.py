@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from scipy.special import softmax
 from sklearn.base import clone
 
 from .data.records import Records
@@ -317,6 +318,17 @@ def order_and_subsets(case: Case) -> None:
         back = np.arange(60)[::-1]
         np.testing.assert_allclose(model.log_prob(records.take(back))[back], whole, rtol=1e-4, atol=1e-3)
         np.testing.assert_allclose(model.log_prob(records.take(np.arange(5, 9))), whole[5:9], rtol=1e-4, atol=1e-3)
+
+
+@_check(_can(Scores))
+def labels_by_bayes(case: Case) -> None:
+    """Chances of labels are shares of the joint scores of every label; the likeliest is predicted."""
+    model: Any = case.on("digits")
+    images = digits()[0][:8]
+    chances = model.predict_proba(images)
+    joint = np.stack([model.log_prob(images, np.full(len(images), label)) for label in model.classes_], 1)
+    np.testing.assert_allclose(chances, softmax(joint, 1), atol=1e-4)
+    np.testing.assert_array_equal(model.predict(images), model.classes_[chances.argmax(1)])
 
 
 # -- latent vectors --------------------------------------------------------------------------------------------------
