@@ -129,6 +129,35 @@ def test_fused_optimizers_meet_gradients_in_the_order_of_the_weights(name, refer
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)  # Adam's first steps amplify roundings
 
 
+class Fading(Toy):
+    """Its gradients are 0 after the first step: moments halve for ever."""
+
+    def build(self) -> nn.Module:
+        return nn.ParameterList([torch.ones(3)])
+
+    def loss(self, net: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        return float(batch.step == 0) * next(net.parameters()).sum(), {}
+
+
+@pytest.mark.parametrize("name", ["adamw", "adam", "rmsprop", "sgd"])
+def test_moments_end_at_zero_before_they_are_denormal(name, monkeypatch):
+    """2^-100 is swept away; without sweeps the halves would reach 2^-149, the last number before 0, and stay there."""
+    moments: dict[int, list[Tensor]] = {}
+
+    def sweep(optimizer: torch.optim.Optimizer) -> None:
+        optimizers.sweep(optimizer)
+        slots = next(iter(optimizer.state.values())).values()
+        moments[len(moments)] = [v.clone() for v in slots if isinstance(v, Tensor) and v.dim()]
+
+    monkeypatch.setattr("genlearn.training.loop.sweep", sweep)
+    Fading(optimizer=name, betas=(0.5, 0.5), schedule="constant", steps=220).fit(X)
+    assert len(moments) == 2
+    assert moments[0], "there are moments"
+    for moment in [*moments[0], *moments[1]]:
+        assert bool((moment == 0).all() | (moment.abs() >= optimizers.NOTHING).all())
+    assert all((moment == 0).all() for moment in moments[1])
+
+
 class Slide(Toy):
     """Its loss is the weight itself: every step of plain gradient descent moves by the step size."""
 

@@ -24,7 +24,7 @@ from .feed import Feed, Noise, spread_rows
 from .history import History
 from .identity import check_identity, identity_of
 from .numerics import autocast, device_of, fast_products, own_randomness, placed, precision_for, released
-from .optimizers import add_gradients, follow, optimizer_for, rate
+from .optimizers import add_gradients, follow, optimizer_for, rate, sweep
 from .state import State
 from .stopping import Signals, Target, broken_weight, plain
 from .turns import Batch, Turn, stage_ends
@@ -37,6 +37,7 @@ CHECKPOINT_SECONDS, SAVING_SHARE = (
     60.0,
     0.05,
 )  # pause between checkpoints; longer where they would take more of the time
+SWEEP = 100  # steps between sweeps of the optimizers' moments
 LOGS, CHECKS = 100, 25  # rows of history and validations in a run
 MOST_STEPS_LOGGED = 1000  # in one row
 MOST_EPOCHS, FEW_STEPS = 200, 2000  # what a budget buys at most: more passes over few records teach them by heart
@@ -101,6 +102,9 @@ class Trainer:
             # Let every player move.
             self._play(self.stages[stage].turns, s.step - start, ends[stage] - start)
             s.step += 1
+            if s.step % SWEEP == 0:
+                for optimizer in s.optimizers.values():
+                    sweep(optimizer)
             s.seconds = time.monotonic() - begun
             # Write the numbers down, unless one is not finite.
             if s.step % log_every == 0 or s.step == s.steps:

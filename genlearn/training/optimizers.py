@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from .numerics import laid_out_like
 
+NOTHING = 1e-30  # of a moment: what it moves a weight by is lost in rounding
+
 
 def optimizer_for(
     parameters: list[nn.Parameter], *, name: str, lr: float, betas: Sequence[float], weight_decay: float
@@ -60,6 +62,15 @@ def follow(average: nn.Module, net: nn.Module, decay: float, step: int) -> None:
     torch._foreach_lerp_(list(average.parameters()), list(net.parameters()), share)
     for mean, now in zip(average.buffers(), net.buffers(), strict=True):
         mean.copy_(now)
+
+
+@torch.no_grad()
+def sweep(optimizer: torch.optim.Optimizer) -> None:
+    """Set moments that are as good as 0 to 0: fading on, they would become denormal numbers, with which CPUs are many times slower."""
+    for slots in optimizer.state.values():
+        for moment in slots.values():
+            if isinstance(moment, Tensor) and moment.dim():
+                moment.copy_(nn.functional.hardshrink(moment, NOTHING))
 
 
 def packed(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
