@@ -185,7 +185,9 @@ def edges_of(words: Sequence[str], names: Sequence[str], setting: str) -> list[t
         known = [(place[a], place[b]) for a, b in pairs if a in place and b in place]
         if not known:
             strange = next((name for name in pairs[0] if name not in place), word)
-            raise Problem(f'bayesnet: {setting} names no column "{strange}".{did_you_mean(strange, names)}')
+            raise Problem(
+                f'bayesnet: {setting} names no column "{strange}".{did_you_mean(strange, names)} Columns: {", ".join(names[:12])}.'
+            )
         if known[0][0] == known[0][1]:
             raise Problem(f'bayesnet: {setting} has the edge "{word}" from a column to itself. Leave it out.')
         found.append(known[0])
