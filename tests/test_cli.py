@@ -125,8 +125,16 @@ def test_the_unexpected_is_one_line_and_exit_1(capsys, monkeypatch):
         main(["models"])
 
 
+@pytest.fixture
+def heeds_ctrl_c():
+    """Take Ctrl-C as a shell's foreground does: a process that was started in the background may ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("number, expected", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_ctrl_c_is_130_and_sigterm_143(number, expected, capsys, monkeypatch):
+def test_ctrl_c_is_130_and_sigterm_143(number, expected, capsys, monkeypatch, heeds_ctrl_c):
     before = signal.getsignal(signal.SIGTERM)
     monkeypatch.setattr("genlearn.model.model_names", lambda: signal.raise_signal(number))
     code, _, err = ask(capsys, "models")
