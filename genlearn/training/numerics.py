@@ -32,7 +32,7 @@ def device_of(name: str) -> torch.device:
 def placed(net: nn.Module, device: torch.device) -> nn.Module:
     """Move a net to a device for training; on GPUs weights of convolutions have channels last.
 
-    On CPUs convolutions gain a tenth by that order at best, and group normalisation in bf16 takes ten times as long (benchmarks/README.md).
+    On CPUs convolutions gain a tenth by that order at best, and group normalisation in bf16 takes ten times as long.
     """
     net = net.to(device)
     for p in net.parameters():
