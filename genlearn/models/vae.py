@@ -82,8 +82,11 @@ class VAE(Guesses, Latent, Scores, Encodes, Imputes, Conditional, Neural):
         objective: What is maximised, see the table.
         draws: Latent draws per record and step, K.
         beta: Weight of the KL term (of the total correlation for `beta-tc`); 1 is the bound.
-        warmup: Share of the training over which the KL weight rises from 0 to `beta`; with several `cycles`, share of each.
-        cycles: How often the KL weight starts anew from 0.
+        warmup: Share of the training over which the KL weight goes from `start` times its final value to that; with several
+            `cycles`, share of each.
+        start: KL weight at the beginning, as a multiple of the final one. Below 1 it rises evenly. Above 1 it falls by equal
+            factors in equal times: latent dimensions come into use one after the other, those that explain most first.
+        cycles: How often the KL weight starts anew.
         free_nats: KL per latent dimension (mean over a batch) that costs nothing.
         capacity: KL in nats that the encoder is to use at the end: `beta` then weighs the distance of the KL from a target that
             rises from 0 to here; none for no target.
@@ -115,6 +118,8 @@ class VAE(Guesses, Latent, Scores, Encodes, Imputes, Conditional, Neural):
         InfoVAE (Zhao et al., 2017; info), https://arxiv.org/abs/1706.02262
         PixelCNN++ (Salimans et al., 2017; mixtures), https://arxiv.org/abs/1701.05517
         Cyclical Annealing Schedule (Fu et al., 2019; cycles), https://arxiv.org/abs/1903.10145
+        Deterministic Annealing for Clustering, Compression, Classification ... (Rose, 1998; start above 1),
+            https://doi.org/10.1109/5.726788
         Understanding disentangling in beta-VAE (Burgess et al., 2018; capacity), https://arxiv.org/abs/1804.03599
 
     Example:
@@ -134,6 +139,7 @@ class VAE(Guesses, Latent, Scores, Encodes, Imputes, Conditional, Neural):
     draws: int = 1
     beta: float = 1.0
     warmup: float = 0.1
+    start: float = 0.0
     cycles: int = 1
     free_nats: float = 0.0
     capacity: float | None = None
@@ -170,6 +176,7 @@ class VAE(Guesses, Latent, Scores, Encodes, Imputes, Conditional, Neural):
         yield from super()._rules()
         yield "beta", self.beta >= 0, "0 or more"
         yield "warmup", 0 <= self.warmup <= 1, "from 0 to 1"
+        yield "start", self.start >= 0, "0 or more"
         yield "free_nats", self.free_nats >= 0, "0 or more"
         yield "capacity", self.capacity is None or self.capacity >= 0, "0 or more"
         yield "mmd", self.mmd >= 0, "0 or more"
@@ -246,8 +253,8 @@ class VAE(Guesses, Latent, Scores, Encodes, Imputes, Conditional, Neural):
         terms = {"nats": nats - kl.sum(), "kl": kl.sum()}
         if self.objective == "beta-tc":
             total = total_correlation(z[:, 0], q.mean, q.log_sd)
-            return kl.sum() + (self._weight(batch) - 1) * total - nats, {**terms, "tc": total}
-        loss = self._weight(batch) * self._price(kl, batch.progress) - nats
+            return self._annealed(batch) * kl.sum() + (self.beta - 1) * total - nats, {**terms, "tc": total}
+        loss = self.beta * self._annealed(batch) * self._price(kl, batch.progress) - nats
         if self.objective == "info":
             apart = discrepancy(z[:, 0], batch.randn(self.latent))
             return loss + self.mmd * apart, {**terms, "mmd": apart}
@@ -270,7 +277,9 @@ class VAE(Guesses, Latent, Scores, Encodes, Imputes, Conditional, Neural):
         z, log_q = (q.draw(eps), None) if doubly else q.scored(eps)
         if log_q is None:
             log_q = Posterior(q.mean.detach(), q.log_sd.detach()).log_prob(z)
-        weights = self._nats(net, z, dealt.x, dealt.y) - self._weight(batch) * (log_q - net["codes"].log_prob(z))
+        weights = self._nats(net, z, dealt.x, dealt.y) - self.beta * self._annealed(batch) * (
+            log_q - net["codes"].log_prob(z)
+        )
         bound = dealt.gather(torch.logsumexp(weights, 1)).mean() - dealt.price() - math.log(self.draws)
         if not doubly:
             return -bound, {"nats": bound}
@@ -286,12 +295,13 @@ class VAE(Guesses, Latent, Scores, Encodes, Imputes, Conditional, Neural):
             x, y = x.repeat_interleave(k, 0), None if y is None else y.repeat_interleave(k, 0)
         return self._head(net, z.flatten(0, 1), y).log_prob(x).view(n, k)
 
-    def _weight(self, batch: Batch) -> float:
-        """Return the weight of the KL term at this point of the training."""
+    def _annealed(self, batch: Batch) -> float:
+        """Return the weight of the KL term at this point of the training, as a multiple of its final one."""
         if not self.warmup:
-            return self.beta
+            return 1.0
         place = batch.progress * self.cycles
-        return self.beta * min(1.0, (place - min(int(place), self.cycles - 1)) / self.warmup)
+        share = min(1.0, (place - min(int(place), self.cycles - 1)) / self.warmup)
+        return self.start + (1 - self.start) * share if self.start < 1 else self.start ** (1 - share)
 
     def _price(self, kl: Tensor, progress: float) -> Tensor:
         """Return what the KL `(latent,)` costs."""

@@ -328,9 +328,15 @@ def test_discrepancy_of_normal_samples_is_unbiased() -> None:
 
 
 def test_weights_of_the_kl_term_over_a_training() -> None:
-    model = VAE(beta=2.0, warmup=0.5, cycles=2)
-    at = [model._weight(Batch(torch.zeros(1, 1), None, torch.Generator(), p, 0)) for p in (0.0, 0.125, 0.4, 0.5, 0.9)]
-    assert at == pytest.approx([0.0, 1.0, 2.0, 0.0, 2.0])
+    def weights(*places: float, **settings: Any) -> list[float]:
+        model = VAE(**settings)
+        return [model._annealed(Batch(torch.zeros(1, 1), None, torch.Generator(), p, 0)) for p in places]
+
+    rising = weights(0.0, 0.125, 0.4, 0.5, 0.9, warmup=0.5, cycles=2)
+    assert rising == pytest.approx([0.0, 0.5, 1.0, 0.0, 1.0])
+    assert weights(0.0, 0.25, 0.5, 1.0, warmup=0.5, start=0.5) == pytest.approx([0.5, 0.75, 1.0, 1.0])
+    assert weights(0.0, 0.25, 0.5, 1.0, warmup=0.5, start=16.0) == pytest.approx([16.0, 4.0, 1.0, 1.0])
+    assert weights(0.0, 0.5, warmup=0.0, start=16.0) == [1.0, 1.0]
     kl = torch.tensor([0.5, 2.0])
     assert float(VAE(capacity=4.0)._price(kl, 0.5)) == 0.5
     assert float(VAE(free_nats=1.0)._price(kl, 0.5)) == 3.0
