@@ -31,6 +31,7 @@ from .. import record
 from ..checks import Check
 
 RUNS = record.HERE / "runs"
+CLOCK = "Rows are trained in slices: their minutes stand beside them, and the seconds above are those of the last call alone."
 SAMPLES = 5000  # of the importance-weighted score, as in the literature
 
 
