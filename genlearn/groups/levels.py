@@ -10,6 +10,8 @@ from torch import Tensor
 
 from .base import Group
 
+SURE = -25.0  # a logit with exp(SURE) = 1e-11: exponentials far below it are denormal numbers, with which CPUs are many times slower
+
 
 class Binary(Group):
     """Zeros and ones: Bernoulli factors."""
@@ -22,7 +24,7 @@ class Binary(Group):
 
     def log_prob(self, params: Tensor, value: Tensor) -> Tensor:
         logits = params.float()
-        return value.float() * logits - F.softplus(logits)
+        return value.float() * logits - F.softplus(F.threshold(logits, SURE, SURE))
 
     def draw(self, params: Tensor, generator: torch.Generator | None) -> Tensor:
         p = torch.sigmoid(params.float())
