@@ -240,7 +240,7 @@ def _annealing(model: Any, code: Code, laws: int, chains: int, start: From, rng:
     z, _ = model._propose(code, eps)
     mean, sd = z.mean(1), z.std(1).clamp(min=FEWEST)
     begin = Start(mean, sd) if start == "posterior" else Start(torch.zeros_like(mean), torch.ones_like(sd))
-    log_w = annealed(lambda at: sum(model._log_joint(code, at)), begin, sd, steps=laws, chains=chains, rng=rng)
+    _, log_w = annealed(lambda at: sum(model._log_joint(code, at)), begin, sd, steps=laws, chains=chains, rng=rng)
     return _log_mean(log_w)[None]
 
 

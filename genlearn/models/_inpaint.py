@@ -8,14 +8,20 @@ Pseudo-Gibbs encodes the completed record, draws z and with it the unknown part 
 and one of them is chosen in proportion to its weight, or all are averaged: exact as the number of sweeps grows. Either begins at one of
 a few draws from the prior and from the encoder's guess, chosen by weight, as a chain that begins elsewhere may stay there.
 
+An encoder that met whole records only says little of half a picture. Annealing goes without it: chains are led from the prior to
+\(p(z \mid x_k)\) by Hamiltonian steps (`nn.annealing`), and one is chosen in proportion to its weight, or all are averaged.
+
 References:
     Stochastic Backpropagation (Rezende et al., 2014, appendix F; pseudo-Gibbs), https://arxiv.org/abs/1401.4082
     MIWAE (Mattei & Frellsen, 2019; importance resampling), https://arxiv.org/abs/1812.02633
+    Annealed Importance Sampling (Neal, 2001), https://arxiv.org/abs/physics/9803008
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -23,12 +29,16 @@ from torch import Tensor
 
 from ..layout import Code
 from ..model import How
+from ..nn.annealing import Start, annealed
 from ._levels import Levels
 from ._means import Means
 
-Filling = Literal["gibbs", "resample"]
+Filling = Literal["gibbs", "resample", "anneal"]
 
 STARTS = 16  # proposals of either kind for where a chain begins
+CHAINS, LAWS = 8, 30  # that are led from the prior to the posterior of what is known
+WIDTH = 0.3  # of that posterior, about: chains find the sizes of their steps themselves
+CELLS = 2**24  # parameters of heads that are held at once
 SETTLING, COUNTED = 10, 50  # sweeps: those that forget where the chain began, and those that count
 
 
@@ -37,19 +47,47 @@ def completed(model: Any, code: Code, how: How, rng: torch.Generator, filling: F
     assert code.mask is not None
     y, sampled = model._known_labels(code), how == "draw" and model.output == "sample"
     known = Code(code.x.to(torch.float64).masked_fill(~code.mask, math.nan), y)
-    tally, z = _Tally(model, known.x, code.mask, how), _start(model, known, rng)
-    for sweep in range(SETTLING + COUNTED):
-        head = model._head(model.net_, z[:, 0], y).without_absent()
-        x = torch.where(code.mask, known.x, head.sample(rng))
-        z, log_q = model._propose(Code(x, y), torch.randn(len(x), 1, model.latents_, generator=rng))
-        if sweep < SETTLING:
-            continue
-        log_w = _log_weight(model, known, z, log_q) if filling == "resample" else torch.zeros(len(x)).double()
-        head = model._head(model.net_, z[:, 0], y).without_absent()
+    tally = _Tally(model, known.x, code.mask, how)
+    drawn = _led(model, known, rng) if filling == "anneal" else _chain(model, known, code.mask, filling, rng)
+    for z, log_w in drawn:
+        head = model._head(model.net_, z, y).without_absent()
         # Means of images are smoother when they are averaged; those of tables need levels, which only draws have.
         smooth = not sampled and (how == "draw" or model.layout_.image is not None)
         tally.add(head.mean() if smooth else head.sample(rng), log_w, rng, latest=filling == "gibbs")
     return Code(tally.result(), y)
+
+
+def _chain(
+    model: Any, known: Code, mask: Tensor, filling: Filling, rng: torch.Generator
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield latent vectors `(n, latent)` of pseudo-Gibbs sweeps and log weights `(n,)`."""
+    z = _start(model, known, rng)
+    for sweep in range(SETTLING + COUNTED):
+        head = model._head(model.net_, z[:, 0], known.y).without_absent()
+        x = torch.where(mask, known.x, head.sample(rng))
+        z, log_q = model._propose(Code(x, known.y), torch.randn(len(x), 1, model.latents_, generator=rng))
+        if sweep >= SETTLING:
+            yield (
+                z[:, 0],
+                _log_weight(model, known, z, log_q) if filling == "resample" else torch.zeros(len(x)).double(),
+            )
+
+
+def _led(model: Any, known: Code, rng: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield latent vectors `(n, latent)` led from the prior to the posterior of what is known, and log weights `(n,)`."""
+    rows = max(1, CELLS // (CHAINS * model.layout_.head_size))
+    found = []
+    for part in (known[i : i + rows] for i in range(0, len(known), rows)):
+        zero = torch.zeros(len(part), model.latents_)
+        begin, widths = Start(zero, torch.ones_like(zero)), torch.full_like(zero, WIDTH)
+        found.append(annealed(partial(_joint, model, part), begin, widths, steps=LAWS, chains=CHAINS, rng=rng))
+    z, log_w = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return zip(z.unbind(1), log_w.unbind(1), strict=True)
+
+
+def _joint(model: Any, known: Code, z: Tensor) -> Tensor:
+    given, prior = model._log_joint(known, z)
+    return given + prior  # type: ignore[no-any-return]
 
 
 def _start(model: Any, known: Code, rng: torch.Generator) -> Tensor:
@@ -70,8 +108,7 @@ def _start(model: Any, known: Code, rng: torch.Generator) -> Tensor:
 
 
 def _log_weight(model: Any, known: Code, z: Tensor, log_q: Tensor) -> Tensor:
-    given, prior = model._log_joint(known, z)
-    return (given + prior - log_q)[:, 0].double()  # type: ignore[no-any-return]
+    return (_joint(model, known, z) - log_q)[:, 0].double()
 
 
 class _Tally:

@@ -30,7 +30,7 @@ from ..nn import (
     with_label,
 )
 from ._bounds import Posterior, RecordNoise, discrepancy, gaussian_kl, total_correlation
-from ._inpaint import completed
+from ._inpaint import Filling, completed
 from ._semi import Deal, Guesses, Known
 
 CHUNK = 4096
@@ -98,7 +98,8 @@ class VAE(Guesses, Latent, Scores, Encodes, Imputes, Conditional, Neural):
         samples: Importance samples of `score`.
         output: `sample` draws records from p(x | z); `mean` returns its mean (sharper to look at, but not a draw from p).
         filling: How unknown values are drawn: `gibbs` encodes, draws and encodes again; `resample` weighs these draws by how well
-            they explain what is known, which corrects an encoder that misses the posterior.
+            they explain what is known, which corrects an encoder that misses the posterior; `anneal` leads chains from the prior
+            to the posterior of what is known, without the encoder, and takes 10 times as long; `auto` anneals images only.
         smooth: Weight of the classifier's smoothness and of its labels' shares, where labels are guessed; the label of a known
             record has weight 1.
         radius: How far records with the same label may lie apart, as a share of the records' spread, where labels are guessed.
@@ -150,7 +151,7 @@ class VAE(Guesses, Latent, Scores, Encodes, Imputes, Conditional, Neural):
     layers: int = 2
     samples: int = 100
     output: Literal["sample", "mean"] = "sample"
-    filling: Literal["gibbs", "resample"] = "gibbs"
+    filling: Literal["auto", "gibbs", "resample", "anneal"] = "auto"
     smooth: float = 1.0
     radius: float = 0.25
     shift: float = 0.07
@@ -413,4 +414,5 @@ class VAE(Guesses, Latent, Scores, Encodes, Imputes, Conditional, Neural):
         return self._head(self.net_, u, y)
 
     def _impute(self, code: Code, how: How, rng: torch.Generator) -> Code:
-        return completed(self, code, how, rng, self.filling)
+        by_layout: Filling = "gibbs" if self.layout_.image is None else "anneal"
+        return completed(self, code, how, rng, by_layout if self.filling == "auto" else self.filling)

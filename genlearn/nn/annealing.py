@@ -52,8 +52,13 @@ class Start:
         return (self.mean[:, None] - z) / self.sd.square()[:, None]
 
 
-def annealed(target: Density, start: Start, widths: Tensor, *, steps: int, chains: int, rng: torch.Generator) -> Tensor:
-    """Return log weights `(n, chains)`, float64: the log of their mean estimates the log of the target's integral, from below.
+def annealed(
+    target: Density, start: Start, widths: Tensor, *, steps: int, chains: int, rng: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Return latent vectors `(n, chains, d)` and their log weights `(n, chains)`, float64.
+
+    The log of the weights' mean estimates the log of the target's integral, from below. A vector that is chosen in proportion to its
+    weight is a draw from the target, the better the more chains there are.
 
     Step sizes are found for every record by one chain that is thrown away, and are fixed when those that count run: sizes
     that follow a chain's own course would spoil the bound.
@@ -69,13 +74,14 @@ def annealed(target: Density, start: Start, widths: Tensor, *, steps: int, chain
     Example:
         >>> start = Start(torch.zeros(1, 2), torch.ones(1, 2))
         >>> target = lambda z: start.log_prob(z) + 3.0
-        >>> annealed(target, start, torch.ones(1, 2), steps=3, chains=2, rng=torch.Generator().manual_seed(0)).round(decimals=3)
+        >>> _, log_w = annealed(target, start, torch.ones(1, 2), steps=3, chains=2, rng=torch.Generator().manual_seed(0))
+        >>> log_w.round(decimals=3)
         tensor([[3., 3.]], dtype=torch.float64)
     """
     n, d = start.mean.shape
     sizes = torch.full((steps, n, 1), 0.5 * d**-0.25)
-    _, sizes = _chains(target, start, widths, sizes, 1, rng, follow=True)
-    return _chains(target, start, widths, sizes, chains, rng, follow=False)[0]
+    _, _, sizes = _chains(target, start, widths, sizes, 1, rng, follow=True)
+    return _chains(target, start, widths, sizes, chains, rng, follow=False)[:2]
 
 
 def powers(steps: int) -> Tensor:
@@ -91,8 +97,8 @@ def powers(steps: int) -> Tensor:
 
 def _chains(
     target: Density, start: Start, widths: Tensor, sizes: Tensor, count: int, rng: torch.Generator, *, follow: bool
-) -> tuple[Tensor, Tensor]:
-    """Run chains; return their log weights `(n, count)` and the step sizes `(steps, n, 1)` that were used."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Run chains; return their last places `(n, count, d)`, log weights `(n, count)` and the step sizes `(steps, n, 1)` used."""
     n, d = start.mean.shape
     z = start.mean[:, None] + start.sd[:, None] * torch.randn(n, count, d, generator=rng)
     value, slope = _with_slope(target, z)
@@ -110,7 +116,7 @@ def _chains(
         z, value, slope, accepted = _hamiltonian(target, start, share, size[..., None] * width, z, value, slope, rng)
         if follow:
             size = size * torch.exp(GAIN * (accepted.mean(1, keepdim=True) - GOAL))
-    return log_w, torch.stack(used)
+    return z, log_w, torch.stack(used)
 
 
 def _hamiltonian(

@@ -59,7 +59,7 @@ def test_bounds_come_in_order_where_the_proposal_is_not_the_posterior() -> None:
 
 
 def test_weights_are_unbiased_however_short_the_annealing_is() -> None:
-    r"""A bimodal target of mass \(e^2\): the mean of 40,000 weights over its standard error lies within 4.5."""
+    r"""A bimodal target of mass \(e^2\) and second moment 2.5: means of weights and weighted squares, within 4.5 standard errors."""
     start = Start(torch.zeros(1, 1), torch.full((1, 1), 1.5))
 
     def target(z: torch.Tensor) -> torch.Tensor:
@@ -68,15 +68,18 @@ def test_weights_are_unbiased_however_short_the_annealing_is() -> None:
 
     for steps in (1, 3):
         rng = torch.Generator().manual_seed(steps)
-        w = annealed(target, start, torch.full((1, 1), 1.5), steps=steps, chains=40_000, rng=rng).exp()[0]
+        z, log_w = annealed(target, start, torch.full((1, 1), 1.5), steps=steps, chains=40_000, rng=rng)
+        w = log_w[0].exp()
         assert abs(float(w.mean()) - math.exp(2)) < 4.5 * float(w.std()) / 200
+        squares = w * z[0, :, 0].double().square()
+        assert abs(float(squares.mean()) - 2.5 * math.exp(2)) < 4.5 * float(squares.std()) / 200
 
 
 def test_more_laws_leave_less_to_luck() -> None:
     start, widths = Start(torch.zeros(1, 4), torch.ones(1, 4)), torch.full((1, 4), 0.2)
     far = Start(torch.full((1, 4), 1.5), torch.full((1, 4), 0.2))
     spread = [
-        float(annealed(far.log_prob, start, widths, steps=t, chains=100, rng=torch.Generator().manual_seed(0)).std())
+        float(annealed(far.log_prob, start, widths, steps=t, chains=100, rng=torch.Generator().manual_seed(0))[1].std())
         for t in (5, 40, 160)
     ]
     assert spread[0] > 1.5 * spread[1] > 2.25 * spread[2]
