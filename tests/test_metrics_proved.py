@@ -99,6 +99,12 @@ def test_group_shares_of_one_law_are_equal():
     assert group_shares(np.ones((9, 2)), np.ones((9, 2))).value is None
 
 
+def test_group_shares_of_the_same_records_have_an_interval_too():
+    same = np.random.default_rng(2).normal(size=(300, 4))
+    found = group_shares(same, same)
+    assert found.low <= found.value < 0 <= found.high < 0.05
+
+
 # -- variance ratio --------------------------------------------------------------------------------------------------------
 def test_variance_ratio_is_the_ratio_of_traces_and_leaves_blocks_out_exactly():
     rng = np.random.default_rng(0)

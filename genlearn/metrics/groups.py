@@ -51,5 +51,6 @@ def group_shares(real: np.ndarray, fake: np.ndarray, *, seed: int = 0) -> Result
     freedom = int(held.sum()) - 1
     value, z = (chi - freedom) / n, 1.96
     middle = value + 2 * z**2 / n  # where (value - t)^2 = z^2 (2 (K - 1) + 4 n t) / n^2
-    half = np.sqrt(middle**2 - value**2 + 2 * freedom * z**2 / n**2)
-    return Result(value, middle - half, middle + half, n)
+    square = middle**2 - value**2 + 2 * freedom * z**2 / n**2  # below 0 for shares more equal than chance makes them
+    half = float(np.sqrt(max(square, 0.0)))
+    return Result(value, min(middle - half, value), max(middle + half, 0.0), n)
