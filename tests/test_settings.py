@@ -9,7 +9,9 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 
+from genlearn.engine import Neural
 from genlearn.errors import Problem, did_you_mean
+from genlearn.registry import model_class, model_names
 from genlearn.settings import Setting, argument_docs, settings_of
 
 NET = Literal["auto", "mlp", "conv"]
@@ -173,6 +175,14 @@ def test_settings_come_from_the_class_and_its_docstrings() -> None:
     assert found["net"] == Setting("net", NET, "auto", "`mlp` or `conv`.")
     assert argument_docs(Derived.__doc__ or "")["hidden"] == "Sizes."
     assert argument_docs("") == {}
+
+
+def test_rules_speak_of_settings() -> None:
+    """A rule that names anything else would be refused with words that nobody can act on."""
+    trained = [c for c in map(model_class, model_names()) if issubclass(c, Neural)]
+    assert len(trained) >= 6
+    for cls in trained:
+        assert {setting for setting, _, _ in cls()._rules()} <= set(cls.settings())
 
 
 def test_the_closest_word_is_offered_if_any_is_close() -> None:

@@ -1,7 +1,7 @@
 """An autoencoder with a Gaussian mixture of codes beside the plain VAE, in equal time: KID on MNIST and on colour images of animals.
 
-Both have 64 latent dimensions, else their defaults. The autoencoder is fitted first; the VAE then gets all the time that it took, mixture included. The house's
-yardstick judges both against the test part, in its two feature spaces; sample grids lie beside the results.
+Both have 64 latent dimensions, else their defaults. The autoencoder is fitted first; the VAE then gets all the time that it took,
+mixture included. The house's yardstick judges both against the test part, in its two feature spaces; samples lie beside the results.
 """
 
 from __future__ import annotations
@@ -116,9 +116,9 @@ def run(*, quick: bool = False) -> Report:
         found, details[name] = one(name, None if quick else 60 * MINUTES[name])
         checks += found
     notes = [
-        "64 latent dimensions, chosen on validation digits (they serve the VAE as well as its own 16), else defaults of both models. The "
-        "autoencoder is fitted first, and the VAE gets all the time that it took. Both are judged by what `sample` gives by default; "
-        "what the other choice of `output` gives stands below.",
+        "64 latent dimensions, chosen on validation digits (they serve the VAE as well as its own 16), else defaults of both "
+        "models. The autoencoder is fitted first, and the VAE gets all the time that it took. Both are judged by what `sample` "
+        "gives by default; what the other choice of `output` gives stands below.",
         *(note(name, found) for name, found in details.items()),
         *([] if quick else ["Pictures: results/variational_latent_*.png, the first 96 draws of each model."]),
     ]

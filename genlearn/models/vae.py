@@ -178,6 +178,7 @@ class VAE(Guesses, Latent, Scores, Encodes, Imputes, Conditional, Neural):
         yield "beta", self.beta >= 0, "0 or more"
         yield "warmup", 0 <= self.warmup <= 1, "from 0 to 1"
         yield "start", self.start >= 0, "0 or more"
+        yield "start", self.warmup > 0 or not self.start, "0 where there is no warmup"
         yield "free_nats", self.free_nats >= 0, "0 or more"
         yield "capacity", self.capacity is None or self.capacity >= 0, "0 or more"
         yield "mmd", self.mmd >= 0, "0 or more"
@@ -187,7 +188,7 @@ class VAE(Guesses, Latent, Scores, Encodes, Imputes, Conditional, Neural):
         yield "evidence", 0 <= self.evidence <= 1, "from 0 to 1"
         yield "free_nats", self._closed or not self.free_nats, "0 unless prior is normal and inference diagonal"
         yield (
-            "posterior",
+            "inference",
             self.inference == "diagonal" or self.objective in ("elbo", "iwae"),
             f"diagonal for {self.objective}",
         )
