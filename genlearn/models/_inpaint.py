@@ -75,7 +75,7 @@ def _chain(
 
 def _led(model: Any, known: Code, rng: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield latent vectors `(n, latent)` led from the prior to the posterior of what is known, and log weights `(n,)`."""
-    rows = max(1, CELLS // (CHAINS * model.layout_.head_size))
+    rows = max(1, CELLS // (CHAINS * model.layout_.head_params(model.mixtures)))
     found = []
     for part in (known[i : i + rows] for i in range(0, len(known), rows)):
         zero = torch.zeros(len(part), model.latents_)
