@@ -107,11 +107,11 @@ SUMMED = 1e-8  # relative, for sums in float64
 
 NETS: dict[str, Case] = {
     "vae": Case(VAE, SMALL, bar=ROUNDED),
-    "vae, table": Case(VAE, SMALL | {"warmup": 0.0}, "table", ROUNDED),
+    "vae, table": Case(VAE, SMALL | {"warmup": 0.0, "filling": "gibbs"}, "table", ROUNDED),
     "vae, binary images": Case(
         VAE, SMALL | {"net": "mlp", "beta": 0.5, "warmup": 0.0, "filling": "resample"}, "binary", ROUNDED
     ),
-    "vae, colour images, conv": Case(VAE, CONV | {"warmup": 0.0}, "colour", ROUNDED),
+    "vae, colour images, conv": Case(VAE, CONV | {"warmup": 0.0, "filling": "anneal"}, "colour", ROUNDED),
     "vae, labels, warm-up": Case(VAE, SMALL, "table", BLIND),
     "vae, some labels": Case(VAE, SMALL | {"net": "mlp", "warmup": 0.0, "shift": 0.2}, "some labels", ROUNDED),
     "vae, free nats": Case(VAE, SMALL | {"free_nats": 0.05, "output": "mean"}, bar=ROUNDED),
