@@ -85,6 +85,20 @@ def test_binary_factor_is_bernoulli() -> None:
     np.testing.assert_allclose(PIXELS.head(p).log_prob(x), aim, **CLOSE)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_sums_of_bits_have_the_values_and_slopes_of_their_terms(dtype: torch.dtype) -> None:
+    """More rows than are computed at a time, and logits of which both ends are sure."""
+    rng = torch.Generator().manual_seed(0)
+    bits = Layout((Field("x", "binary", (1, 30, 30)),)).groups[0]
+    params = (30 * torch.randn(400, 900, generator=rng)).to(dtype).requires_grad_()
+    value = (torch.rand(400, 900, generator=rng) < 0.4).to(torch.uint8)
+    weights = torch.rand(400, generator=rng)
+    found, terms = bits.nats(params, value), bits.log_prob(params, value).sum(1)
+    assert torch.equal(found, terms)
+    slopes = [torch.autograd.grad((weights * nats).sum(), params)[0].float() for nats in (found, terms)]
+    assert torch.allclose(*slopes, rtol=torch.finfo(dtype).eps, atol=1e-6)
+
+
 def test_category_factor_is_softmax() -> None:
     p = params(PLAN)
     k = np.random.default_rng(3).integers(0, 3, 50)

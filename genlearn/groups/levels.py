@@ -3,14 +3,46 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from .base import Group
 
+BLOCK = 2**17  # bits whose likelihood is computed at a time
 SURE = -25.0  # a logit with exp(SURE) = 1e-11: exponentials far below it are denormal numbers, with which CPUs are many times slower
+
+
+class _Nats(torch.autograd.Function):
+    """Sums over rows of Bernoulli log probabilities, a block of rows at a time: it stays in the cache, and nothing of it is kept."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, value: Tensor) -> Tensor:
+        """Return `(n,)` nats of `(n, d)` bits."""
+        ctx.save_for_backward(logits, value)
+        parts = zip(logits.split(_rows(logits)), value.split(_rows(logits)), strict=True)
+        return torch.cat([_log_prob(a.float(), x.float()).sum(1) for a, x in parts])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        logits, value = ctx.saved_tensors
+        slope, rows = torch.empty_like(logits), _rows(logits)
+        parts = zip(slope.split(rows), logits.split(rows), value.split(rows), grad.split(rows), strict=True)
+        for to, a, x, g in parts:
+            to.copy_(torch.sigmoid(a.float().clamp(min=SURE)).neg_().add_(x).mul_(g[:, None]))
+        return slope, None
+
+
+def _rows(logits: Tensor) -> int:
+    return max(1, BLOCK // logits.shape[1])
+
+
+def _log_prob(logits: Tensor, value: Tensor) -> Tensor:
+    return value * logits - F.softplus(F.threshold(logits, SURE, SURE))
 
 
 class Binary(Group):
@@ -23,8 +55,10 @@ class Binary(Group):
         return embedded > 0.5
 
     def log_prob(self, params: Tensor, value: Tensor) -> Tensor:
-        logits = params.float()
-        return value.float() * logits - F.softplus(F.threshold(logits, SURE, SURE))
+        return _log_prob(params.float(), value.float())
+
+    def nats(self, params: Tensor, value: Tensor) -> Tensor:
+        return super().nats(params, value) if value.is_floating_point() else _Nats.apply(params, value)  # type: ignore[no-any-return]
 
     def draw(self, params: Tensor, generator: torch.Generator | None) -> Tensor:
         p = torch.sigmoid(params.float())
