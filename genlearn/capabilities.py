@@ -18,6 +18,7 @@ from torch import Tensor
 
 from .codecs import Exactness, weakest
 from .compress.verbs import Compresses
+from .counting import counted
 from .data.records import Records
 from .errors import Problem
 from .latent import Latent
@@ -80,7 +81,7 @@ class Scores(Predicts):
     def _mean_density(self: Any, raw: Any, draws: Sequence[Tensor | None]) -> Tensor:
         """Return the log of the mean density over draws of the dequantisation noise."""
         terms = []
-        for noise in draws:
+        for noise in counted(draws):
             code = self.codec_.transform(raw, noise=noise)
             terms.append(self._labelled_log_prob(code).double() + code.log_det)
         return torch.logsumexp(torch.stack(terms), 0) - math.log(len(terms))
@@ -99,7 +100,7 @@ class Scores(Predicts):
         if not known.all():
             rest = code[~known]
             each = []
-            for label in range(labels):
+            for label in counted(range(labels)):
                 rest.y = torch.full((len(rest),), label)
                 each.append(self._log_prob(rest).double() + prior[label])
             out[~known] = torch.logsumexp(torch.stack(each), 0)

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .counting import counted
 from .errors import Problem
 from .layout import Code
 from .nn.annealing import Start, annealed
@@ -189,7 +190,7 @@ class Latent:
             rng = self._rng("score")
             shifts = [torch.rand(self.layout_.size, generator=rng) for _ in range(DEQUANTISATION_DRAWS)]
         each = []
-        for noise in shifts:
+        for noise in counted(shifts):
             code = self.codec_.transform(raw, noise=noise)
             found = _over_labels(self, code, of)
             found[:, 0] += code.log_det - math.log(len(shifts))
@@ -271,7 +272,7 @@ def _over_labels(model: Any, code: Code, of: Callable[[Code], Tensor]) -> Tensor
         parts[True][:, 0] += prior[y[known]]
     if not known.all():
         rest, each = code[~known], []
-        for label in range(model.layout_.labels):
+        for label in counted(range(model.layout_.labels)):
             rest.y = torch.full((len(rest),), label)
             found = of(rest)
             found[:, 0] += prior[label]

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .counting import counted
 from .errors import Problem
 from .layout import Code
 
@@ -80,7 +81,7 @@ class Predicts:
         for _, block in records.blocks(size):
             raw = self.codec_.parse(block)
             terms = []
-            for noise in draws:
+            for noise in counted(draws):
                 code = self.codec_.transform(raw, noise=noise)
                 slope = 0.0 if code.log_det is None else code.log_det[:, None]
                 terms.append(self._label_log_prob(code).double().cpu() + slope)
@@ -100,7 +101,7 @@ class Predicts:
     def _label_log_prob(self: Any, code: Code) -> Tensor:
         """Return `(n, labels)` log p(x, y) up to a constant of the record, whatever label the code has."""
         each = []
-        for label in range(_levels(self)):
+        for label in counted(range(_levels(self))):
             if self.layout_.labels:
                 told = Code(code.x, torch.full((len(code),), label))
                 each.append(self._log_prob(told).double() + torch.log(self.label_prior_[label].double()))

@@ -1,24 +1,31 @@
-"""Progress of a fit for people: a live line per model on a terminal, now and then a plain line elsewhere.
+"""Progress for people: a live line per model on a terminal, now and then a plain line elsewhere.
 
-`Progress` is a watcher: give it to `fit(watch=[...])` or `compare(watch=[...])`. It writes to stderr only, so that stdout stays
-free for data, and honours `NO_COLOR`.
+`Progress` is a watcher: give it to `fit(watch=[...])` or `compare(watch=[...])`, or ask a fitted model within `during`. It
+writes to stderr only, so that stdout stays free for data, and honours `NO_COLOR`.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
+
+from .counting import listening
+from .events import Event
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-    from .model import Event
+    from .model import Model
 
 BAR = 26
 SHOWN_VALUES = 4
 PLAIN_EVERY, PLAIN_PAUSE = 5.0, 60.0  # seconds between plain lines: at first, and after several of them
+AT_ONCE = 0.7  # seconds after which an answer is late enough for a line
+REFRESH = 8  # live lines a second
 _SMALL_PARTS = ("best",)
 
 
@@ -72,6 +79,42 @@ class Progress:
         else:
             self._log(event)
 
+    @contextmanager
+    def during(self, model: Model, what: str) -> Iterator[None]:
+        """Show how far a fitted model is with what it is asked for inside the block.
+
+        Arguments:
+            model: The model.
+            what: What it does, a word: "score", "impute".
+
+        Example:
+            >>> import io
+            >>> from rich.console import Console
+            >>> from genlearn.models import VAE
+            >>> out = io.StringIO()
+            >>> vae = VAE(latent=1, samples=2, steps=1, random_state=0).fit([[0.5], [1.5]])
+            >>> with Progress(Console(file=out, width=100), every=0).during(vae, "score"):
+            ...     score = vae.score([[0.0]])
+            >>> out.getvalue()[:16]
+            'vae      score 1'
+        """
+        begun, share = time.monotonic(), 0.0
+
+        def show(done: int, of: int) -> None:
+            nonlocal begun, share
+            now = time.monotonic()
+            if done / of < share:  # another loop
+                begun = now
+            share = done / of
+            if now - begun >= min(AT_ONCE, self.every):
+                self(Event(model, what, done, of, now - begun, {}))
+
+        try:
+            with listening(show):
+                yield
+        finally:
+            self.close()
+
     def close(self) -> None:
         """Take the live line away."""
         if self._live is not None:
@@ -82,7 +125,7 @@ class Progress:
         from rich.live import Live
 
         if self._live is None:
-            self._live = Live(console=self.console, refresh_per_second=8, transient=True)
+            self._live = Live(console=self.console, refresh_per_second=REFRESH, transient=True)
             self._live.start()
         if event.note:  # what is worth a sentence stays on the screen
             self.console.print(self._line(event, bar=False), soft_wrap=True)

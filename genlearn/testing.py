@@ -6,6 +6,7 @@ One model is fitted per (configuration, data) and shared by all checks. Expected
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ import torch
 from scipy.special import softmax
 from sklearn.base import clone
 
+from .counting import listening
 from .data.records import Records
 from .engine import Batch, Neural
 from .errors import MissingCapability, Problem
@@ -329,6 +331,25 @@ def labels_by_bayes(case: Case) -> None:
     joint = np.stack([model.log_prob(images, np.full(len(images), label)) for label in model.classes_], 1)
     np.testing.assert_allclose(chances, softmax(joint, 1), atol=1e-4)
     np.testing.assert_array_equal(model.predict(images), model.classes_[chances.argmax(1)])
+
+
+@_check()
+def says_how_far_it_is(case: Case) -> None:
+    """What is told rises to the end of each loop; who listens gets the same records and numbers as who does not."""
+    model: Any = case.on("digits")
+    images, y = digits()[0][:3], digits()[1][:3]
+    asked: list[tuple[Callable[[], Any], bool]] = [(lambda: model.sample(3, random_state=0), False)]
+    if case.scores:
+        asked.append((lambda: model.log_prob(images, y), True))
+    if isinstance(model, Imputes):
+        asked.append((lambda: model.impute(images, images < 8, random_state=0), True))
+    for call, counts in asked:
+        alone, shares = call(), [1.0]
+        with listening(lambda done, of: shares.append(done / of)):  # noqa: B023
+            np.testing.assert_array_equal(call(), alone)
+        assert all(a < b or a == 1 for a, b in itertools.pairwise(shares)), f"told {shares}"
+        assert shares[-1] == 1
+        assert len(shares) > 1 or not counts
 
 
 # -- latent vectors --------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ PACKAGE = Path(genlearn.__file__).parent
 
 # Room -> floor. A new file or folder at the top of the package must be given its floor here, and in docs/architecture.md.
 FLOORS = {
-    "errors": 0, "layout": 0, "heads": 0, "groups": 0, "ranks": 0,
+    "errors": 0, "layout": 0, "heads": 0, "groups": 0, "ranks": 0, "counting": 0,
     "settings": 1, "store": 1, "lock": 1, "data": 1, "codecs": 1, "nn": 1, "compress": 1,
     "model": 2, "estimator": 2, "capabilities": 2, "latent": 2, "predicting": 2, "events": 2, "registry": 2, "saving": 2, "training": 2,
     "engine": 3, "testing": 3,

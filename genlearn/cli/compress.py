@@ -9,7 +9,7 @@ from typer import Argument, Option
 
 from ..errors import Problem
 from . import candidates
-from .console import dry_run, note, say_json
+from .console import dry_run, followed, note, say_json
 from .flags import Reading, Shared
 from .runs import about, capable, open_run
 from .use import RunArgument, SourceArgument, Split, require
@@ -44,7 +44,7 @@ def compress(
     plan = {"run": run, "records": f"{len(records):,} of {what}", "lossy": lossy, **options, "out": out}
     if dry_run(shared, "compress", plan):
         return
-    with about(what):
+    with about(what), followed(model, "compress"):
         data = model.compress(records, lossy=lossy, **options)
     _write(out, data)
     n = len(records)
@@ -86,7 +86,7 @@ def decompress(
     if not Path(file).is_file():
         raise Problem(f"{file} is no file. Give one that `genlearn compress` wrote.")
     data = read_bytes(Path(file))
-    with about(file):
+    with about(file), followed(model, "decompress"):
         records = model.decompress_records(data)
     if out is None:
         files.emit(records, as_json=shared.as_json)

@@ -18,6 +18,7 @@ from ..errors import Problem, Terminated, one_line
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from ..model import Model
     from ..progress import Progress
     from .flags import Shared
 
@@ -211,6 +212,14 @@ def _without_out(shared: Shared) -> Shared:
     from dataclasses import replace
 
     return replace(shared, out=None)
+
+
+@contextlib.contextmanager
+def followed(model: Model, what: str) -> Iterator[None]:
+    """Show how far a model is with what it is asked for inside the block."""
+    progress = watchers()
+    with progress.during(model, what) if progress else contextlib.nullcontext():
+        yield
 
 
 def watchers() -> Progress | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .console import dry_run, note, say_json
+from .console import dry_run, followed, note, say_json
 from .flags import Reading, Shared
 from .runs import about, capable, open_run
 from .use import RunArgument, SourceArgument, Split, require
@@ -35,7 +35,7 @@ def predict(
     plan = {"run": run, "records": f"{len(records):,} of {what}", "out": shared.out or "stdout"}
     if dry_run(shared, "predict", plan):
         return
-    with about(what):
+    with about(what), followed(model, "predict"):
         chances = model.predict_proba(records)
     labels = model.classes_
     name = str(getattr(model.codec_, "target", None) or "label")

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from typer import Option
 
-from .console import answer, dry_run, table
+from .console import answer, dry_run, followed, table
 from .flags import Reading, Seed, Shared
 from .runs import OpenRun, about, capable, open_run
 from .use import RunArgument, SourceArgument, Split, require
@@ -113,7 +113,7 @@ def bounds(
     plan = {"run": run, "records": f"{len(records):,} of {what}", "draws": draws, "ais": ais, "chains": chains}
     if dry_run(shared, "bounds", {**plan, "seed": seed}):
         return
-    with about(what):
+    with about(what), followed(model, "bounds"):
         found = model.bounds(records, draws=draws, ais=ais, chains=chains, random_state=seed or 0)
     rows, told = [], {}
     for name, e in found.named.items():

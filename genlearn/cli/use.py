@@ -10,7 +10,7 @@ from typer import Argument, Option
 from ..errors import Problem
 from ..lock import holder
 from . import candidates
-from .console import answer, dry_run, note, say_json
+from .console import answer, dry_run, followed, note, say_json
 from .flags import Reading, Seed, Shared, pairs, reading_flag
 from .runs import OpenRun, about, capable, open_run, with_samples
 
@@ -59,7 +59,8 @@ def sample(
     out = place_for(opened, shared, "samples")
     if dry_run(shared, "sample", {"run": run, "n": count, "given": conditions, "seed": seed, "out": out or "stdout"}):
         return
-    records = opened.model.draw(count, given=conditions or None, random_state=seed)
+    with followed(opened.model, "sample"):
+        records = opened.model.draw(count, given=conditions or None, random_state=seed)
     if out is None:
         emit(records, as_json=shared.as_json)
         return
@@ -94,7 +95,7 @@ def score(
     from ..report.rows import numbers
 
     require(records, what)
-    with about(what):
+    with about(what), followed(model, "score"):
         result = numbers(nats(model.log_prob(records)))
     found: dict[str, Any] = {"run": str(opened.path), "model": opened.name, "data": what, "nats": result}
     found |= {"nll": None if result["value"] is None else -result["value"], "kind": model.kind_}
@@ -177,7 +178,7 @@ def impute(
     plan = {"run": run, "records": f"{len(records):,} of {what}", "mask": mask, "how": how, "seed": seed}
     if dry_run(shared, "impute", {**plan, "out": out or "stdout"}):
         return
-    with about(what):
+    with about(what), followed(model, "impute"):
         filled = model.impute_records(records, hidden, how=how, random_state=seed)
     if out is None:
         files.emit(filled, as_json=shared.as_json)

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..counting import counted
 from ..data.records import Records
 from ..errors import Problem
 from ..layout import Code
@@ -88,7 +89,7 @@ def _write_lossless(model: Any, form: Container, code: Code, y: Tensor | None, k
     form.check = _checksum(values, y, known)
     stack, labels = Stack(form.lanes), _law_of_labels(model, form)
     begins = range(0, form.count, form.block)
-    for done, start in enumerate(reversed(begins)):
+    for done, start in enumerate(counted(reversed(begins), len(begins))):
         rows = slice(start, min(start + form.block, form.count))
         told = None if y is None else y[rows]
         if form.plain == done and coder.lacks_bits(stack, values[rows], told):
@@ -106,7 +107,7 @@ def _read_lossless(model: Any, form: Container) -> Code:
     labels, stack = _law_of_labels(model, form), Stack(form.lanes, form.words)
     first_plain = (-(-form.count // form.block) - form.plain) * form.block
     values, ys, flags = np.empty((form.count, model.layout_.size), np.int64), [], []
-    for start in range(0, form.count, form.block):
+    for start in counted(range(0, form.count, form.block)):
         rows = slice(start, min(start + form.block, form.count))
         y = None
         if labels is not None:
@@ -153,8 +154,8 @@ def _cells(x: Any) -> np.ndarray:
 # -- with loss ---------------------------------------------------------------------------------------------------------
 def _write_lossy(model: Any, form: Container, code: Code, y: Tensor | None, known: np.ndarray | None) -> None:
     grid, stack, labels = Grid(model, form.step), Stack(form.lanes), _law_of_labels(model, form)
-    parts = (code[i : i + ROWS] for i in range(0, form.count, ROWS))
-    cells = np.concatenate([grid.cells(model._encode(part)) for part in parts])
+    starts = counted(range(0, form.count, ROWS))
+    cells = np.concatenate([grid.cells(model._encode(code[i : i + ROWS])) for i in starts])
     form.check = _checksum(cells, y, known)
     grid.push(stack, cells)
     if labels is not None and y is not None and known is not None:
@@ -171,7 +172,7 @@ def _read_lossy(model: Any, form: Container) -> Code:
         raise unreadable()
     parts = [
         model._decode(grid.middles(cells[i : i + ROWS]), None if y is None else y[i : i + ROWS]).x
-        for i in range(0, form.count, ROWS)
+        for i in counted(range(0, form.count, ROWS))
     ]
     return Code(torch.cat(parts), _told(y, known))
 

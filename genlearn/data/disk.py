@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..counting import counted
 from . import memory
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def converted(
 def blocks(n: int, width: int, size: int | None = None) -> Iterator[slice]:
     """Yield slices of `n` rows of `width` values: `size` rows each, by default as many as are worked on at a time."""
     step = memory.block_rows(width) if size is None else size
-    for start in range(0, n, step):
+    for start in counted(range(0, n, step)):
         yield slice(start, min(start + step, n))
         if start + step < n:
             memory.let_go()

@@ -27,6 +27,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from ..counting import counted
 from ..layout import Code
 from ..model import How
 from ..nn.annealing import Start, annealed
@@ -62,7 +63,7 @@ def _chain(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield latent vectors `(n, latent)` of pseudo-Gibbs sweeps and log weights `(n,)`."""
     z = _start(model, known, rng)
-    for sweep in range(SETTLING + COUNTED):
+    for sweep in counted(range(SETTLING + COUNTED)):
         head = model._head(model.net_, z[:, 0], known.y).without_absent()
         x = torch.where(mask, known.x, head.sample(rng))
         z, log_q = model._propose(Code(x, known.y), torch.randn(len(x), 1, model.latents_, generator=rng))
@@ -77,7 +78,8 @@ def _led(model: Any, known: Code, rng: torch.Generator) -> Iterator[tuple[Tensor
     """Yield latent vectors `(n, latent)` led from the prior to the posterior of what is known, and log weights `(n,)`."""
     rows = max(1, CELLS // (CHAINS * model.layout_.head_params(model.mixtures)))
     found = []
-    for part in (known[i : i + rows] for i in range(0, len(known), rows)):
+    for i in counted(range(0, len(known), rows)):
+        part = known[i : i + rows]
         zero = torch.zeros(len(part), model.latents_)
         begin, widths = Start(zero, torch.ones_like(zero)), torch.full_like(zero, WIDTH)
         found.append(annealed(partial(_joint, model, part), begin, widths, steps=LAWS, chains=CHAINS, rng=rng))

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from ..codecs import Exactness, Given
+from ..counting import counted
 from ..engine import Batch, Neural, Stage, Turn
 from ..layout import Code, Head
 from ..model import Conditional, Encodes, How, Imputes, Latent, Scores
@@ -274,7 +275,7 @@ class Autoencoder(Latent, Scores, Encodes, Imputes, Conditional, Neural):
     def _sample(self, n: int, rng: torch.Generator, given: Given | None) -> Code:
         y, law = self._draw_labels(n, rng, given), self._law
         chunks = []
-        for i in range(0, n, CHUNK):
+        for i in counted(range(0, n, CHUNK)):
             rows = slice(i, min(i + CHUNK, n))
             head = self._head(self.net_, law.draw(rows.stop - i, None if y is None else y[rows], rng))
             chunks.append(head.sample(rng) if self.output == "sample" else head.mean())
@@ -283,12 +284,13 @@ class Autoencoder(Latent, Scores, Encodes, Imputes, Conditional, Neural):
     def _log_prob(self, code: Code) -> Tensor:
         noise = RecordNoise(self.samples, self.latent, self.layout_.size, self._rng("importance"))
         rows, law = max(1, min(CHUNK, 2**22 // max(1, self.layout_.head_params(self.mixtures)))), self._law
-        parts = [self._bound(code[i : i + rows], noise, law) for i in range(0, len(code), rows)]
+        parts = [self._bound(code[i : i + rows], noise, law) for i in counted(range(0, len(code), rows))]
         return torch.cat(parts) if parts else torch.empty(0)
 
     def _bound(self, code: Code, noise: RecordNoise, law: Law) -> Tensor:
         mean = self._codes_of(self.net_, code.x)
-        weights = self._log_weights(code, mean, self.spread_, noise.of(code.x), law)
+        eps = counted(noise.of(code.x), self.samples)
+        weights = self._log_weights(code, mean, self.spread_, eps, law)
         return torch.logsumexp(weights, 0) - math.log(self.samples)
 
     def _log_weights(self, code: Code, mean: Tensor, sd: Tensor, noise: Iterable[Tensor], law: Law) -> Tensor:

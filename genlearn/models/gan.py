@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..codecs import Given
+from ..counting import counted
 from ..engine import Batch, Neural, Turn
 from ..layout import Code
 from ..metrics.kid import kid
@@ -171,7 +172,7 @@ class GAN(Conditional, Neural):
     def _sample(self, n: int, rng: torch.Generator, given: Given | None) -> Code:
         y = self._draw_labels(n, rng, given)
         chunks = []
-        for i in range(0, n, CHUNK):
+        for i in counted(range(0, n, CHUNK)):
             rows = min(CHUNK, n - i)
             z = torch.randn(rows, self.latent, generator=rng)
             raw = self.net_["generator"](with_label(z, None if y is None else y[i : i + rows], self.layout_.labels))

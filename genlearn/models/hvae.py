@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..codecs import Exactness, Given
+from ..counting import counted
 from ..engine import Batch, Neural, Turn
 from ..layout import Code, Head
 from ..model import Conditional, Encodes, How, Imputes, Latent, Scores
@@ -197,7 +198,7 @@ class HVAE(Latent, Scores, Encodes, Imputes, Conditional, Neural):
     def _sample(self, n: int, rng: torch.Generator, given: Given | None) -> Code:
         y, rows = self._draw_labels(n, rng, given), self._rows()
         parts = []
-        for i in range(0, n, rows):
+        for i in counted(range(0, n, rows)):
             part = None if y is None else y[i : i + rows]
             head = self._head(self.net_, torch.randn(min(rows, n - i), self.latents_, generator=rng), part)
             parts.append(head.sample(rng) if self.output == "sample" else head.mean())
@@ -206,13 +207,13 @@ class HVAE(Latent, Scores, Encodes, Imputes, Conditional, Neural):
     def _log_prob(self, code: Code) -> Tensor:
         noise = RecordNoise(self.samples, self.latents_, self.layout_.size, self._rng("importance"))
         rows = self._rows()
-        return torch.cat([self._bound(code[i : i + rows], noise) for i in range(0, len(code), rows)])
+        return torch.cat([self._bound(code[i : i + rows], noise) for i in counted(range(0, len(code), rows))])
 
     def _bound(self, code: Code, noise: RecordNoise) -> Tensor:
         label = self._label(code.y, code.x)
         features = self.net_.features(self.layout_.embed(code.x), label)
         weights = []
-        for eps in noise.of(code.x):
+        for eps in counted(noise.of(code.x), self.samples):
             found = self.net_.draw(features, label, eps)
             weights.append(self.layout_.head(found.params, self.mixtures).log_prob(code.x) - found.gaps.sum(1))
         return torch.logsumexp(torch.stack(weights), 0) - math.log(len(weights))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..codecs import Exactness, Given
+from ..counting import counted
 from ..engine import Batch, Neural, Turn
 from ..errors import Problem
 from ..layout import Code, Head
@@ -358,7 +359,7 @@ class VAE(Guesses, Latent, Scores, Encodes, Imputes, Conditional, Neural):
     def _sample(self, n: int, rng: torch.Generator, given: Given | None) -> Code:
         y = self._draw_labels(n, rng, given)
         chunks = []
-        for i in range(0, n, CHUNK):
+        for i in counted(range(0, n, CHUNK)):
             rows = slice(i, min(i + CHUNK, n))
             z = self.net_["codes"].draw(rows.stop - i, rng)
             head = self._head(self.net_, z, None if y is None else y[rows])
@@ -368,12 +369,12 @@ class VAE(Guesses, Latent, Scores, Encodes, Imputes, Conditional, Neural):
     def _log_prob(self, code: Code) -> Tensor:
         noise = RecordNoise(self.samples, self.latent, self.layout_.size, self._rng("importance"))
         rows = max(1, min(CHUNK, 2**22 // max(1, self.layout_.head_params(self.mixtures))))
-        return torch.cat([self._bound(code[i : i + rows], noise) for i in range(0, len(code), rows)])
+        return torch.cat([self._bound(code[i : i + rows], noise) for i in counted(range(0, len(code), rows))])
 
     def _bound(self, code: Code, noise: RecordNoise) -> Tensor:
         q = self._posterior(self.net_, code.x, code.y)
         log_weights = []
-        for eps in noise.of(code.x):
+        for eps in counted(noise.of(code.x), self.samples):
             z, log_q = q.scored(eps[:, None])
             gap = log_q - self.net_["codes"].log_prob(z)
             log_weights.append((self._nats(self.net_, z, code.x, code.y) - gap)[:, 0])

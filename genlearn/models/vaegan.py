@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..codecs import Given
+from ..counting import counted
 from ..engine import Batch, Neural, Turn
 from ..layout import Code
 from ..model import Conditional, Encodes
@@ -175,7 +176,7 @@ class VAEGAN(Encodes, Conditional, Neural):
         parts = [slice(i, min(i + CHUNK, n)) for i in range(0, n, CHUNK)]
         codes = [
             self._records(torch.randn(p.stop - p.start, self.latent, generator=rng), None if y is None else y[p], rng).x
-            for p in parts
+            for p in counted(parts)
         ]
         return Code(torch.cat(codes), y)
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..codecs import Exactness, Given
+from ..counting import counted
 from ..engine import Batch, Neural, Stage, Turn
 from ..errors import Problem
 from ..layout import Code, Head
@@ -222,7 +223,7 @@ class VQVAE(Scores, Encodes, Imputes, Conditional, Neural):
 
     def _sample(self, n: int, rng: torch.Generator, given: Given | None) -> Code:
         y, found = self._draw_labels(n, rng, given), []
-        for start in range(0, n, CHUNK):
+        for start in counted(range(0, n, CHUNK)):
             part = None if y is None else y[start : start + CHUNK]
             codes, _ = self.net_["prior"].draw(min(CHUNK, n - start), rng, self._context(part))
             head = self._head(self.net_, self.net_["book"](codes))
@@ -232,7 +233,7 @@ class VQVAE(Scores, Encodes, Imputes, Conditional, Neural):
     def _log_prob(self, code: Code) -> Tensor:
         width = max(self.layout_.head_size, self._places * self.entries)
         rows = max(1, 2**23 // (self.terms * width))
-        return torch.cat([self._bound(code[start : start + rows]) for start in range(0, len(code), rows)])
+        return torch.cat([self._bound(code[start : start + rows]) for start in counted(range(0, len(code), rows))])
 
     def _bound(self, code: Code) -> Tensor:
         net: Any = self.net_
@@ -253,7 +254,7 @@ class VQVAE(Scores, Encodes, Imputes, Conditional, Neural):
     # -- filling in --------------------------------------------------------------------------------------------------
     def _impute(self, code: Code, how: How, rng: torch.Generator) -> Code:
         rows = CHUNK // CANDIDATES
-        parts = [self._filled(code[start : start + rows], how, rng) for start in range(0, len(code), rows)]
+        parts = [self._filled(code[start : start + rows], how, rng) for start in counted(range(0, len(code), rows))]
         return Code(torch.cat(parts), self._known_labels(code))
 
     def _filled(self, code: Code, how: How, rng: torch.Generator) -> Tensor:

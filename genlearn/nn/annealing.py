@@ -22,6 +22,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..counting import counted
+
 LEAPS = 3  # of one Hamiltonian step: more laws serve better than longer steps
 GOAL, GAIN = 0.8, 0.1  # share of steps to accept, and how fast step sizes follow it
 SLOPE = 4.0  # of the logistic function that spaces the powers: dense at both ends
@@ -105,7 +107,8 @@ def _chains(
     log_w = torch.zeros(n, count, dtype=torch.float64)
     b, used = powers(len(sizes)), []
     size = sizes[0]
-    for t in range(1, len(b)):
+    laws = range(1, len(b))
+    for t in laws if follow else counted(laws, len(b) - 2):
         size = size if follow else sizes[t - 1]
         used.append(size)
         log_w += (b[t] - b[t - 1]) * (value - start.log_prob(z)).double()
