@@ -166,10 +166,20 @@ def test_hierarchies_come_back_near_the_bound():
     """Groups of latent numbers, each given those before."""
     x = digits()[0]
     model = HVAE(net="ladder", width=8, channels=1, rungs=(1, 2), steps=20, lr=5e-3, samples=1, random_state=0).fit(x)
-    data = model.compress(x[:80], check=False)
-    np.testing.assert_array_equal(model.decompress(data), x[:80])
-    bound = -model.score(x[:80]) * 80 / np.log(2)
-    assert abs(8 * len(data) - bound) < 0.02 * bound + 8 * 54  # header, check and what is left in the one lane
+    for n in (5, 80):
+        data = model.compress(x[:n], check=False)
+        np.testing.assert_array_equal(model.decompress(data), x[:n])
+        bound = -model.score(x[:n]) * n / np.log(2)
+        assert abs(8 * len(data) - bound) < 0.02 * bound + 8 * 54  # header, check and what is left in the one lane
+
+
+def test_rounded_latent_numbers_cost_little():
+    """Records that find no bits to read: 0.25 bits a number that tells of them, by theory, and next to nothing otherwise."""
+    x = np.random.default_rng(0).integers(0, 2, (400, 6)).repeat(12, 1).astype(np.uint8).reshape(400, 8, 9)
+    model = VAE(**{**SMALL, "latent": 8, "steps": 400}, samples=200).fit(x)
+    few = x[:4]
+    excess = 8 * len(model.compress(few)) + model.score(few) * len(few) / np.log(2)
+    assert excess - 8 * (46 + 5) < len(few) * 8 * 1.0
 
 
 def test_unknown_labels_stay_unknown(labelled):

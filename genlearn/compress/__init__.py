@@ -21,8 +21,8 @@ from ..data.records import Records
 from ..errors import Problem
 from ..layout import Code
 from .container import MOST_BLOCK, MOST_LANES, Container, digest_of_layout, digest_of_model
+from .grid import Grid
 from .lossless import BitsBack, Labels, likeliest_labels
-from .lossy import Grid
 from .rans import Stack, unreadable
 
 STEP = 2.0
@@ -92,9 +92,9 @@ def _write_lossless(model: Any, form: Container, code: Code, y: Tensor | None, k
     for done, start in enumerate(counted(reversed(begins), len(begins))):
         rows = slice(start, min(start + form.block, form.count))
         told = None if y is None else y[rows]
-        if form.plain == done and coder.lacks_bits(stack, values[rows], told):
-            coder.write_plainly(stack, values[rows], told)
-            form.plain += 1
+        if form.rounded == done and coder.lacks_bits(stack, values[rows], told):
+            coder.write_rounded(stack, values[rows], told)
+            form.rounded += 1
         else:
             coder.write(stack, values[rows], told)
         if labels is not None and y is not None and known is not None:
@@ -105,7 +105,7 @@ def _write_lossless(model: Any, form: Container, code: Code, y: Tensor | None, k
 def _read_lossless(model: Any, form: Container) -> Code:
     coder = BitsBack(model, form.block)
     labels, stack = _law_of_labels(model, form), Stack(form.lanes, form.words)
-    first_plain = (-(-form.count // form.block) - form.plain) * form.block
+    first_rounded = (-(-form.count // form.block) - form.rounded) * form.block
     values, ys, flags = np.empty((form.count, model.layout_.size), np.int64), [], []
     for start in counted(range(0, form.count, form.block)):
         rows = slice(start, min(start + form.block, form.count))
@@ -114,7 +114,7 @@ def _read_lossless(model: Any, form: Container) -> Code:
             y, known = labels.read(stack, rows.stop - start)
             ys.append(y)
             flags.append(known)
-        values[rows] = (coder.read_plainly if start >= first_plain else coder.read)(stack, rows.stop - start, y)
+        values[rows] = (coder.read_rounded if start >= first_rounded else coder.read)(stack, rows.stop - start, y)
     stack.check_bottom()
     every, brought = (torch.cat(ys), np.concatenate(flags)) if ys else (None, None)
     if _checksum(values, every, brought) != form.check:
@@ -153,7 +153,7 @@ def _cells(x: Any) -> np.ndarray:
 
 # -- with loss ---------------------------------------------------------------------------------------------------------
 def _write_lossy(model: Any, form: Container, code: Code, y: Tensor | None, known: np.ndarray | None) -> None:
-    grid, stack, labels = Grid(model, form.step), Stack(form.lanes), _law_of_labels(model, form)
+    grid, stack, labels = Grid.of_codes(model, form.step), Stack(form.lanes), _law_of_labels(model, form)
     starts = counted(range(0, form.count, ROWS))
     cells = np.concatenate([grid.cells(model._encode(code[i : i + ROWS])) for i in starts])
     form.check = _checksum(cells, y, known)
@@ -164,7 +164,7 @@ def _write_lossy(model: Any, form: Container, code: Code, y: Tensor | None, know
 
 
 def _read_lossy(model: Any, form: Container) -> Code:
-    grid, stack, labels = Grid(model, form.step), Stack(form.lanes, form.words), _law_of_labels(model, form)
+    grid, stack, labels = Grid.of_codes(model, form.step), Stack(form.lanes, form.words), _law_of_labels(model, form)
     y, known = labels.read(stack, form.count) if labels is not None else (None, None)
     cells = grid.pop(stack, form.count)
     stack.check_bottom()
@@ -187,7 +187,7 @@ def _form(model: Any, code: Code, lossy: bool, step: float, known: np.ndarray | 
         block=int(np.clip(n // PER_BLOCK, 1, MOST_BLOCK)),
         count=n,
         labelled=0 if known is None else int(known.sum()),
-        plain=0,
+        rounded=0,
         step=float(np.float32(step if lossy else 0)),
         model=digest_of_model(model),
         layout=digest_of_layout(model),

@@ -44,7 +44,7 @@ class Container:
         block: Records that the nets see at a time.
         count: Records.
         labelled: How many of them bring a label.
-        plain: Blocks of a lossless file, the last ones, that are written without latent numbers.
+        rounded: Blocks of a lossless file, the last ones, whose latent numbers are rounded.
         step: Of a lossy file.
         model: Digest of the model.
         layout: Digest of the layout.
@@ -57,7 +57,7 @@ class Container:
     block: int
     count: int
     labelled: int
-    plain: int
+    rounded: int
     step: float
     model: bytes
     layout: bytes
@@ -69,7 +69,7 @@ class Container:
     def to_bytes(self) -> bytes:
         """Return the file."""
         head = self.HEADER.pack(
-            MAGIC, VERSION, self.lossy, self.lanes, self.block, self.count, self.labelled, self.plain, self.step, self.model,
+            MAGIC, VERSION, self.lossy, self.lanes, self.block, self.count, self.labelled, self.rounded, self.step, self.model,
             self.layout, self.check,
         )  # fmt: skip
         body = head + self.words.astype("<u4").tobytes()
@@ -94,11 +94,11 @@ class Container:
             raise Problem(f"the file has version {data[4]}, this genlearn reads {VERSION}. Use the one that wrote it.")
         if zlib.crc32(data[:-4]) != struct.unpack("<I", data[-4:])[0] or (len(data) - size) % 4:
             raise Problem("the file is damaged (its checksum does not fit). Compress again, or restore the file.")
-        _, _, lossy, lanes, block, count, labelled, plain, step, model, layout, check = cls.HEADER.unpack_from(data)
+        _, _, lossy, lanes, block, count, labelled, rounded, step, model, layout, check = cls.HEADER.unpack_from(data)
         words = np.frombuffer(data, "<u4", offset=size)[:-1]
-        found = cls(lossy == 1, lanes, block, count, labelled, plain, step, model, layout, check, words)
+        found = cls(lossy == 1, lanes, block, count, labelled, rounded, step, model, layout, check, words)
         sound = lossy <= 1 and 1 <= found.lanes <= MOST_LANES and 1 <= found.block <= MOST_BLOCK
-        sound = sound and 2 * found.lanes <= len(words) and max(found.labelled, found.plain) <= found.count
+        sound = sound and 2 * found.lanes <= len(words) and max(found.labelled, found.rounded) <= found.count
         sound = sound and 1 <= found.count <= MOST_PER_BYTE * len(data) and math.isfinite(found.step)
         if not sound or (not 1e-4 < found.step < 1e4 if found.lossy else found.step != 0):
             raise Problem("the file is damaged (its header makes no sense). Compress again, or restore the file.")

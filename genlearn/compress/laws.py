@@ -49,6 +49,11 @@ class Law(ABC):
         first = self.start(low, rows)
         return low, first, self.start(low + 1, rows) - first
 
+    def bits(self, k: np.ndarray) -> float:
+        """Return how many bits the symbols k take together."""
+        rows = slice(0, self.size)
+        return float(np.log2(TOTAL / (self.start(k + 1, rows) - self.start(k, rows))).sum())
+
 
 class Uniform(Law):
     """All of a power of two of symbols alike."""

@@ -5,8 +5,8 @@ costs \(-\log_2 p(x \mid z) - \log_2 p(z) + \log_2 q(z \mid x)\) bits: the negat
 A latent number is one of 16,384 cells that the prior fills alike. Latent numbers may come in groups, each of whose posteriors knows
 those before.
 
-The first records find no bits to read. Where that is shorter, they are written under \(p(x \mid u = 0)\), without latent numbers,
-until the stack holds what the next ones want to read.
+The first records find no bits to read. Where that is shorter, their latent numbers are the middles of the posteriors, rounded to a
+coarse grid and told under the prior, until the stack holds what the next records want to read.
 
 References:
     Practical Lossless Compression with Latent Variables using Bits Back Coding (Townsend et al., 2019), https://arxiv.org/abs/1901.04866
@@ -15,6 +15,7 @@ References:
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from torch import Tensor
 from ..errors import Problem
 from ..layout import Code, Head
 from .factors import Factors
+from .grid import Grid
 from .laws import BINS, Normal, Table, Uniform, quantiles
 from .rans import Stack
 
@@ -57,25 +59,43 @@ class BitsBack:
         stack.push(Uniform(cells.size, BINS), cells.ravel())
 
     def lacks_bits(self, stack: Stack, values: np.ndarray, y: Tensor | None) -> bool:
-        """Return whether a block is shorter without latent numbers, since there are too few bits to read them from."""
+        """Return whether a block is shorter with rounded latent numbers, since there are too few bits to read them from."""
         code, rows = self._code(values, y), len(values)
         u, kl = _middles(self.model, code)
-        plain, nats = (h.log_prob(code.x)[:rows].sum() for h in (self._plain(y), self.model._observed(u, code.y)))
+        cells, head = self._rounded(code, rows)
+        plain, nats = (h.log_prob(code.x)[:rows].sum() for h in (head, self.model._observed(u, code.y)))
         back = float(kl[:rows].sum() - nats) / math.log(2)
         read = rows * sum(self.sizes) * math.log2(BINS) - float(kl[:rows].sum()) / math.log(2)
-        alone = -float(plain) / math.log(2)
+        alone = self._grid.bits(cells) - float(plain) / math.log(2)
         return alone < back + min(alone, max(0.0, read - stack.bits))
 
-    def write_plainly(self, stack: Stack, values: np.ndarray, y: Tensor | None) -> None:
-        """Push a block of records without latent numbers."""
-        self.factors.push(stack, self._plain(y), values)
+    def write_rounded(self, stack: Stack, values: np.ndarray, y: Tensor | None) -> None:
+        """Push a block of records with rounded latent numbers."""
+        cells, head = self._rounded(self._code(values, y), len(values))
+        self.factors.push(stack, head, values)
+        self._grid.push(stack, cells)
 
-    def read_plainly(self, stack: Stack, rows: int, y: Tensor | None) -> np.ndarray:
-        """Pop a block of records without latent numbers."""
-        return self.factors.pop(stack, self._plain(y), rows)
+    def read_rounded(self, stack: Stack, rows: int, y: Tensor | None) -> np.ndarray:
+        """Pop a block of records with rounded latent numbers."""
+        cells = self._grid.pop(stack, rows)
+        return self.factors.pop(stack, self._coarsely_observed(cells, self._padded(y)), rows)
 
-    def _plain(self, y: Tensor | None) -> Head:
-        return self.model._observed(torch.zeros(self.block, sum(self.sizes)), self._padded(y))
+    @cached_property
+    def _grid(self) -> Grid:
+        return Grid.of_posteriors(self.model)
+
+    def _rounded(self, code: Code, rows: int) -> tuple[np.ndarray, Head]:
+        """Return the cells of a block's posterior means, each group given those before, and the law of records there."""
+        cells = np.empty((rows, 0), np.int64)
+        while (found := self.model._bits_back(code, self._padded_to_block(self._grid.middles(cells)))) is not None:
+            cells = np.concatenate([cells, self._grid.cells(found[0][:rows], cells.shape[1])], 1)
+        return cells, self._coarsely_observed(cells, code.y)
+
+    def _coarsely_observed(self, cells: np.ndarray, y: Tensor | None) -> Head:
+        return self.model._observed(self._padded_to_block(self._grid.middles(cells)), y)  # type: ignore[no-any-return]
+
+    def _padded_to_block(self, z: Tensor) -> Tensor:
+        return torch.nn.functional.pad(z, (0, 0, 0, self.block - len(z)))
 
     def read(self, stack: Stack, rows: int, y: Tensor | None) -> np.ndarray:
         """Pop a block of records."""
@@ -110,9 +130,7 @@ class BitsBack:
         return mean, np.exp(log_sd)
 
     def _latents(self, cells: np.ndarray) -> Tensor:
-        z = np.zeros((self.block, cells.shape[1]), np.float32)
-        z[: len(cells)] = MIDDLES[cells]
-        return torch.from_numpy(z)
+        return self._padded_to_block(torch.from_numpy(MIDDLES[cells].astype(np.float32)))
 
     def _code(self, values: np.ndarray, y: Tensor | None) -> Code:
         padded = np.zeros((self.block, values.shape[1]), np.int64)
