@@ -14,11 +14,12 @@ from scipy.stats import logistic, norm
 from genlearn.cli import main
 from genlearn.compress.container import Container
 from genlearn.compress.factors import Factors
+from genlearn.compress.grid import Grid
 from genlearn.compress.laws import TOTAL, Coin, Logistic, Mixture, Normal, Table, Uniform
 from genlearn.compress.rans import Stack
 from genlearn.data.records import Records
 from genlearn.errors import Problem
-from genlearn.layout import Field, Layout
+from genlearn.layout import Code, Field, Layout
 from genlearn.models.hvae import HVAE
 from genlearn.models.vae import VAE
 from genlearn.testing import digits
@@ -171,6 +172,30 @@ def test_hierarchies_come_back_near_the_bound():
         np.testing.assert_array_equal(model.decompress(data), x[:n])
         bound = -model.score(x[:n]) * n / np.log(2)
         assert abs(8 * len(data) - bound) < 0.02 * bound + 8 * 54  # header, check and what is left in the one lane
+
+
+class Sum:
+    """x = u_1 + u_2, the first of which says it roughly, and the second what is left."""
+
+    def _codes_exactly(self):
+        return True
+
+    def _sample(self, n, rng, given):
+        return Code(torch.randn(n, 1, generator=rng))
+
+    def _bits_back(self, code, known):
+        if known.shape[1] == 2:
+            return None
+        mean = code.x - known if known.shape[1] else 0.6 * code.x
+        return mean, torch.full_like(mean, (-1.0, -5.0)[known.shape[1]])
+
+
+def test_what_rounding_takes_from_a_group_the_next_one_makes_up_for():
+    code = Code(torch.linspace(-2, 2, 101)[:, None])
+    grid = Grid.of(Sum(), 2.0)
+    z = grid.middles(grid.rounded(Sum(), code))
+    assert float((z[:, :1] - 0.6 * code.x).abs().max()) > 0.3
+    assert float((z.sum(1) - code.x[:, 0]).abs().max()) < 0.51 * grid.step[1]
 
 
 def test_rounded_latent_numbers_cost_little():

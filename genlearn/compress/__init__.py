@@ -153,9 +153,9 @@ def _cells(x: Any) -> np.ndarray:
 
 # -- with loss ---------------------------------------------------------------------------------------------------------
 def _write_lossy(model: Any, form: Container, code: Code, y: Tensor | None, known: np.ndarray | None) -> None:
-    grid, stack, labels = Grid.of_codes(model, form.step), Stack(form.lanes), _law_of_labels(model, form)
+    grid, stack, labels = Grid.of(model, form.step), Stack(form.lanes), _law_of_labels(model, form)
     starts = counted(range(0, form.count, ROWS))
-    cells = np.concatenate([grid.cells(model._encode(code[i : i + ROWS])) for i in starts])
+    cells = np.concatenate([grid.rounded(model, code[i : i + ROWS]) for i in starts])
     form.check = _checksum(cells, y, known)
     grid.push(stack, cells)
     if labels is not None and y is not None and known is not None:
@@ -164,7 +164,7 @@ def _write_lossy(model: Any, form: Container, code: Code, y: Tensor | None, know
 
 
 def _read_lossy(model: Any, form: Container) -> Code:
-    grid, stack, labels = Grid.of_codes(model, form.step), Stack(form.lanes, form.words), _law_of_labels(model, form)
+    grid, stack, labels = Grid.of(model, form.step), Stack(form.lanes, form.words), _law_of_labels(model, form)
     y, known = labels.read(stack, form.count) if labels is not None else (None, None)
     cells = grid.pop(stack, form.count)
     stack.check_bottom()

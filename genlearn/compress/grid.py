@@ -1,8 +1,9 @@
 r"""Latent vectors to bits and back, each number rounded to a grid, coded by how often the model expects each cell.
 
 The grid of a dimension is so many times as coarse as the posterior is wide: what the model could not tell apart costs next to
-nothing to merge. What the grid and the laws of its cells need is stored nowhere: whoever has the model draws the same records and finds
-the same numbers.
+nothing to merge. Groups of numbers whose posteriors know those before are told what those were rounded to, so that they make up for it.
+
+What the grid and the laws of its cells need is stored nowhere: whoever has the model draws the same records and finds the same numbers.
 """
 
 from __future__ import annotations
@@ -23,10 +24,8 @@ CELLS = 2**12  # of a dimension's grid
 NARROWEST, FRACTION = (
     1e-3,
     0.25,
-)  # least step, in spreads of the codes; step of an encoder that knows no posterior width
-WIDER = 1.1  # real codes spread a little further than those of draws
-WIDE = 3.0  # steps, in widths of the posterior, where values are told exactly all the same: 12 ** 0.5 is best for normal ones
-ROUGH, STILL = 0.3, 0.1  # of a step, what is added to the spread of codes, and of means of posteriors
+)  # steps in spreads of codes: the least, and that of an encoder that knows no posterior width
+WIDER, ROUGH = 1.1, 0.15  # real codes spread a little further than those of draws, and by some part of a step
 
 
 @dataclass
@@ -48,32 +47,27 @@ class Grid:
         self.mean, self.sd, self.step = (_few_digits(part) for part in (self.mean, self.sd, self.step))
 
     @classmethod
-    def of_codes(cls, model: Any, step: float) -> Self:
-        """Return the grid of what a model's `_encode` returns, `step` posterior widths coarse."""
-        code = _draws(model, DRAWS)
-        z, width = (t.double().numpy() for t in (model._encode(code), model._spread(code[:FEW])))
+    def of(cls, model: Any, step: float) -> Self:
+        """Return the grid of a fitted model that encodes, `step` posterior widths coarse."""
+        code = model._sample(DRAWS, torch.Generator().manual_seed(0), None)
+        known, widths = torch.zeros(DRAWS, 0), []
+        while (found := _next(model, code, known)) is not None:
+            known = torch.cat([known, found], 1)
+            widths.append(_width(model, code[:FEW], known[:FEW, : known.shape[1] - found.shape[1]]))
+        z, width = known.double().numpy(), torch.cat(widths).double().numpy()
         spread = np.maximum(z.std(0), 1e-6)
-        fine = np.where(width.mean(0) > 0, width.mean(0), FRACTION * spread)
-        steps = np.maximum(step * fine, NARROWEST * spread)
+        steps = np.maximum(step * np.where(width > 0, width, FRACTION * spread), NARROWEST * spread)
         return cls(z.mean(0), np.hypot(WIDER * spread, ROUGH * steps), steps)
 
-    @classmethod
-    def of_posteriors(cls, model: Any) -> Self:
-        """Return the grid of the means of a model's `_bits_back`, whose prior is standard normal."""
-        code = _draws(model, FEW)
-        known, widths = torch.zeros(FEW, 0), []
-        while (posterior := model._bits_back(code, known)) is not None:
-            mean, log_sd = posterior
-            known = torch.cat([known, mean], 1)
-            widths.append(torch.exp(log_sd).double().mean(0))
-        width = torch.cat(widths).numpy()
-        spread, steps = np.sqrt(np.maximum(1 - width**2, 0.0)), np.maximum(WIDE * width, NARROWEST)
-        return cls(np.zeros_like(width), np.hypot(spread, STILL * steps), steps)
-
-    def cells(self, z: Tensor, first: int = 0) -> np.ndarray:
-        """Return the cells of latent vectors from the number `first` on; those beyond the grid take its last ones."""
-        step = self.step[first : first + z.shape[1]]
-        return np.clip(np.rint(z.double().numpy() / step) + CELLS // 2, 0, CELLS - 1).astype(np.int64)
+    def rounded(self, model: Any, code: Code, rows: int | None = None) -> np.ndarray:
+        """Return the cells `(n, latent)` of the first `rows` records, by default of all; those beyond the grid take its last ones."""
+        rows = len(code) if rows is None else rows
+        cells = np.empty((rows, 0), np.int64)
+        while (found := _next(model, code, padded(self.middles(cells), len(code)))) is not None:
+            step = self.step[cells.shape[1] : cells.shape[1] + found.shape[1]]
+            at = np.rint(found[:rows].double().numpy() / step) + CELLS // 2
+            cells = np.concatenate([cells, np.clip(at, 0, CELLS - 1).astype(np.int64)], 1)
+        return cells
 
     def middles(self, cells: np.ndarray) -> Tensor:
         """Return latent vectors, or their first numbers."""
@@ -96,8 +90,24 @@ class Grid:
         return Normal(mean, sd, step, CELLS)
 
 
-def _draws(model: Any, n: int) -> Code:
-    return model._sample(n, torch.Generator().manual_seed(0), None)  # type: ignore[no-any-return]
+def padded(z: Tensor, rows: int) -> Tensor:
+    """Return latent vectors with zeros below, so many rows in all."""
+    return torch.nn.functional.pad(z, (0, 0, 0, rows - len(z)))
+
+
+def _next(model: Any, code: Code, known: Tensor) -> Tensor | None:
+    """Return the posterior means of the next group of latent numbers given those `known`; None after the last."""
+    if model._codes_exactly():
+        found = model._bits_back(code, known)
+        return None if found is None else found[0]
+    return None if known.shape[1] else model._encode(code)
+
+
+def _width(model: Any, code: Code, known: Tensor) -> Tensor:
+    """Return how wide the posteriors of the next group of latent numbers are on average."""
+    if model._codes_exactly():
+        return torch.exp(model._bits_back(code, known)[1]).mean(0)
+    return model._spread(code).mean(0)  # type: ignore[no-any-return]
 
 
 def _few_digits(x: np.ndarray) -> np.ndarray:

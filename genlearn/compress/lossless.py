@@ -25,12 +25,13 @@ from torch import Tensor
 from ..errors import Problem
 from ..layout import Code, Head
 from .factors import Factors
-from .grid import Grid
+from .grid import Grid, padded
 from .laws import BINS, Normal, Table, Uniform, quantiles
 from .rans import Stack
 
 EDGES, MIDDLES = quantiles()
 MOST_GROUPS = 64
+COARSE = 3.0  # of rounded numbers, in posterior widths: about what is best for normal ones, the root of 12
 
 
 class BitsBack:
@@ -82,20 +83,15 @@ class BitsBack:
 
     @cached_property
     def _grid(self) -> Grid:
-        return Grid.of_posteriors(self.model)
+        return Grid.of(self.model, COARSE)
 
     def _rounded(self, code: Code, rows: int) -> tuple[np.ndarray, Head]:
-        """Return the cells of a block's posterior means, each group given those before, and the law of records there."""
-        cells = np.empty((rows, 0), np.int64)
-        while (found := self.model._bits_back(code, self._padded_to_block(self._grid.middles(cells)))) is not None:
-            cells = np.concatenate([cells, self._grid.cells(found[0][:rows], cells.shape[1])], 1)
+        """Return the cells of a block's posterior means, and the law of records there."""
+        cells = self._grid.rounded(self.model, code, rows)
         return cells, self._coarsely_observed(cells, code.y)
 
     def _coarsely_observed(self, cells: np.ndarray, y: Tensor | None) -> Head:
-        return self.model._observed(self._padded_to_block(self._grid.middles(cells)), y)  # type: ignore[no-any-return]
-
-    def _padded_to_block(self, z: Tensor) -> Tensor:
-        return torch.nn.functional.pad(z, (0, 0, 0, self.block - len(z)))
+        return self.model._observed(padded(self._grid.middles(cells), self.block), y)  # type: ignore[no-any-return]
 
     def read(self, stack: Stack, rows: int, y: Tensor | None) -> np.ndarray:
         """Pop a block of records."""
@@ -130,7 +126,7 @@ class BitsBack:
         return mean, np.exp(log_sd)
 
     def _latents(self, cells: np.ndarray) -> Tensor:
-        return self._padded_to_block(torch.from_numpy(MIDDLES[cells].astype(np.float32)))
+        return padded(torch.from_numpy(MIDDLES[cells].astype(np.float32)), self.block)
 
     def _code(self, values: np.ndarray, y: Tensor | None) -> Code:
         padded = np.zeros((self.block, values.shape[1]), np.int64)
