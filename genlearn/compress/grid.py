@@ -19,7 +19,7 @@ from ..layout import Code
 from .laws import Normal
 from .rans import Stack
 
-DRAWS, FEW = 256, 32  # that tell how codes are spread, and how wide their posteriors are
+DRAWS, FEW = 64, 32  # that tell how codes are spread, and how wide the posteriors of an encoder are
 CELLS = 2**12  # of a dimension's grid
 NARROWEST, FRACTION = (
     1e-3,
@@ -52,8 +52,9 @@ class Grid:
         code = model._sample(DRAWS, torch.Generator().manual_seed(0), None)
         known, widths = torch.zeros(DRAWS, 0), []
         while (found := _next(model, code, known)) is not None:
-            known = torch.cat([known, found], 1)
-            widths.append(_width(model, code[:FEW], known[:FEW, : known.shape[1] - found.shape[1]]))
+            mean, log_sd = found
+            known = torch.cat([known, mean], 1)
+            widths.append((model._spread(code[:FEW]) if log_sd is None else torch.exp(log_sd)).mean(0))
         z, width = known.double().numpy(), torch.cat(widths).double().numpy()
         spread = np.maximum(z.std(0), 1e-6)
         steps = np.maximum(step * np.where(width > 0, width, FRACTION * spread), NARROWEST * spread)
@@ -64,8 +65,9 @@ class Grid:
         rows = len(code) if rows is None else rows
         cells = np.empty((rows, 0), np.int64)
         while (found := _next(model, code, padded(self.middles(cells), len(code)))) is not None:
-            step = self.step[cells.shape[1] : cells.shape[1] + found.shape[1]]
-            at = np.rint(found[:rows].double().numpy() / step) + CELLS // 2
+            mean, _ = found
+            step = self.step[cells.shape[1] : cells.shape[1] + mean.shape[1]]
+            at = np.rint(mean[:rows].double().numpy() / step) + CELLS // 2
             cells = np.concatenate([cells, np.clip(at, 0, CELLS - 1).astype(np.int64)], 1)
         return cells
 
@@ -95,19 +97,11 @@ def padded(z: Tensor, rows: int) -> Tensor:
     return torch.nn.functional.pad(z, (0, 0, 0, rows - len(z)))
 
 
-def _next(model: Any, code: Code, known: Tensor) -> Tensor | None:
-    """Return the posterior means of the next group of latent numbers given those `known`; None after the last."""
+def _next(model: Any, code: Code, known: Tensor) -> tuple[Tensor, Tensor | None] | None:
+    """Return posterior means and, if it says, log deviations of the next group of numbers given those `known`; None after the last."""
     if model._codes_exactly():
-        found = model._bits_back(code, known)
-        return None if found is None else found[0]
-    return None if known.shape[1] else model._encode(code)
-
-
-def _width(model: Any, code: Code, known: Tensor) -> Tensor:
-    """Return how wide the posteriors of the next group of latent numbers are on average."""
-    if model._codes_exactly():
-        return torch.exp(model._bits_back(code, known)[1]).mean(0)
-    return model._spread(code).mean(0)  # type: ignore[no-any-return]
+        return model._bits_back(code, known)  # type: ignore[no-any-return]
+    return None if known.shape[1] else (model._encode(code), None)
 
 
 def _few_digits(x: np.ndarray) -> np.ndarray:
