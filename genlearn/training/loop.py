@@ -41,7 +41,22 @@ SWEEP = 100  # steps between sweeps of the optimizers' moments
 LOGS, CHECKS = 100, 25  # rows of history and validations in a run
 MOST_STEPS_LOGGED = 1000  # in one row
 MOST_EPOCHS, FEW_STEPS = 200, 2000  # what a budget buys at most: more passes over few records teach them by heart
-VALIDATION_ROWS, VALIDATION_VALUES = 2048, 2**19  # in all, and values in one forward pass
+ROWS_CHECKED, VALUES_CHECKED = (
+    (256, 2048),
+    2**21,
+)  # in a validation: records, fewer of large ones so that it stays short beside steps
+VALUES_AT_ONCE = 2**19  # in one forward pass of a validation
+
+
+def rows_checked(values: int) -> int:
+    """Return how many records of so many values a validation looks at, at most.
+
+    Example:
+        >>> rows_checked(28 * 28), rows_checked(32 * 32 * 3), rows_checked(64 * 64 * 3)
+        (2048, 682, 256)
+    """
+    fewest, most = ROWS_CHECKED
+    return min(most, max(fewest, VALUES_CHECKED // max(1, values)))
 
 
 class Trainer:
@@ -54,7 +69,7 @@ class Trainer:
         self.model, self.where, self.code = model, device_of(model.device), code
         self.path, self.resume = model._run.out, model._run.resume
         self.identity: dict[str, Any] = {}
-        self.valid = None if valid is None else spread_rows(valid, VALIDATION_ROWS)
+        self.valid = None if valid is None else spread_rows(valid, rows_checked(model.layout_.size))
         with own_randomness(self.where):
             torch.manual_seed(model.seed_)
             net = placed(model.build(), self.where)
@@ -210,7 +225,7 @@ class Trainer:
             return None
         count, total, name = len(self.valid), 0.0, ""
         rng = torch.Generator(device=self.where).manual_seed(self.model.seed_)
-        most = max(1, VALIDATION_VALUES // max(1, self.model.layout_.size))
+        most = max(1, VALUES_AT_ONCE // max(1, self.model.layout_.size))
         passes = max(1, min(-(-count // most), count // ranks.world()))  # none leaves a process without rows
         with self._at_rest() as net, torch.no_grad():
             for rows in torch.arange(count).tensor_split(passes):
