@@ -12,6 +12,8 @@ from torch import Tensor
 from ..nn import Flow
 from ..nn.priors import LOG_2PI
 
+MANY = 2**17  # values over which the luck of one draw evens out
+
 
 @dataclass
 class Posterior:
@@ -77,6 +79,16 @@ class RecordNoise:
         shift = (torch.nan_to_num(x.double()) @ self._mixer).remainder(1.0).float()
         for uniform in self._uniform:
             yield torch.special.ndtri((uniform + shift).remainder(1.0).clamp(1e-7, 1 - 1e-7))
+
+
+def enough(draws: int, few: int, values: int) -> int:
+    """Return how many draws of z a validation of so many values takes: at least `few`, but where the values are many.
+
+    Example:
+        >>> enough(1, 4, 180 * 64), enough(1, 4, 600 * 784), enough(5, 4, 600 * 784)
+        (4, 1, 5)
+    """
+    return max(draws, few if values < MANY else 1)
 
 
 def total_correlation(z: Tensor, mean: Tensor, log_sd: Tensor) -> Tensor:

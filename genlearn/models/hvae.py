@@ -17,7 +17,7 @@ from ..model import Conditional, Encodes, How, Imputes, Latent, Scores
 from ..nn import one_hot
 from ..nn.ladder import Chain, Draw, Ladder
 from ..nn.priors import LOG_2PI
-from ._bounds import RecordNoise
+from ._bounds import RecordNoise, enough
 from ._inpaint import completed
 
 CHUNK = 4096
@@ -181,7 +181,9 @@ class HVAE(Latent, Scores, Encodes, Imputes, Conditional, Neural):
 
     def _validation(self, net: Any, batch: Batch) -> tuple[str, float]:
         weighted, each = self.objective == "iwae", []
-        for _ in range(max(2, self.draws)):  # one after the other: there may be many records
+        for _ in range(
+            enough(self.draws, 2, batch.total * self.layout_.size)
+        ):  # one after the other: there may be many records
             nats, found = self._draws(net, batch.x, batch.y, batch.randn(1, net.latents))
             each.append(nats - (found.gaps if weighted else found.kl).sum(2))
         if weighted:

@@ -30,7 +30,7 @@ from ..nn import (
     one_hot,
     with_label,
 )
-from ._bounds import Posterior, RecordNoise, discrepancy, gaussian_kl, total_correlation
+from ._bounds import Posterior, RecordNoise, discrepancy, enough, gaussian_kl, total_correlation
 from ._inpaint import Filling, completed
 from ._semi import Deal, Guesses, Known
 
@@ -314,7 +314,9 @@ class VAE(Guesses, Latent, Scores, Encodes, Imputes, Conditional, Neural):
     def _validation(self, net: Any, batch: Batch) -> tuple[str, float]:
         dealt, weighted = self._deal(net, batch.x, batch.y), self.objective in ("iwae", "dreg")
         q, each = self._posterior(net, dealt.x, dealt.y), []
-        for _ in range(max(4, self.draws)):  # one after the other: there may be many records
+        for _ in range(
+            enough(self.draws, 4, batch.total * self.layout_.size)
+        ):  # one after the other: there may be many records
             z, log_q = q.scored(dealt.share(batch.randn(1, self.latent)))
             nats = self._nats(net, z, dealt.x, dealt.y)
             each.append(nats if self._closed and not weighted else nats - log_q + net["codes"].log_prob(z))
