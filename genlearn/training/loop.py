@@ -41,10 +41,8 @@ SWEEP = 100  # steps between sweeps of the optimizers' moments
 LOGS, CHECKS = 100, 25  # rows of history and validations in a run
 MOST_STEPS_LOGGED = 1000  # in one row
 MOST_EPOCHS, FEW_STEPS = 200, 2000  # what a budget buys at most: more passes over few records teach them by heart
-ROWS_CHECKED, VALUES_CHECKED = (
-    (256, 2048),
-    2**21,
-)  # in a validation: records, fewer of large ones so that it stays short beside steps
+FEWEST_CHECKED, MOST_CHECKED = 256, 2048  # records that a validation looks at
+VALUES_CHECKED = 2**21  # fewer of large records, so that a validation stays short beside the steps
 VALUES_AT_ONCE = 2**19  # in one forward pass of a validation
 
 
@@ -55,8 +53,7 @@ def rows_checked(values: int) -> int:
         >>> rows_checked(28 * 28), rows_checked(32 * 32 * 3), rows_checked(64 * 64 * 3)
         (2048, 682, 256)
     """
-    fewest, most = ROWS_CHECKED
-    return min(most, max(fewest, VALUES_CHECKED // max(1, values)))
+    return min(MOST_CHECKED, max(FEWEST_CHECKED, VALUES_CHECKED // max(1, values)))
 
 
 class Trainer:
