@@ -21,10 +21,8 @@ from .rans import Stack
 
 DRAWS, FEW = 64, 32  # that tell how codes are spread, and how wide the posteriors of an encoder are
 CELLS = 2**12  # of a dimension's grid
-NARROWEST, FRACTION = (
-    1e-3,
-    0.25,
-)  # steps in spreads of codes: the least, and that of an encoder that knows no posterior width
+NARROWEST = 1e-3  # least step, in spreads of the codes
+FRACTION = 0.25  # step of an encoder that knows no posterior width, in the same
 WIDER, ROUGH = 1.1, 0.15  # real codes spread a little further than those of draws, and by some part of a step
 
 
